@@ -1,0 +1,176 @@
+"""The database tier: orders in SQLite, behind HTTP, with numbered schema migrations."""
+
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bottle import HTTPError, request, response
+from service import Service, read_version
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+# Named one by one, never `*`: this version also works on a newer schema, which only has more columns.
+COLUMNS = "id, customer, item, quantity, unit_price_cents, currency, status, created_at"
+
+
+class Database:
+    """A SQLite file that is brought to this version's schema when it is opened."""
+
+    def __init__(self, file: Path, migrations: Path = MIGRATIONS) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file
+        self._migrations = {int(path.name[:4]): path for path in sorted(migrations.glob("[0-9]*.sql"))}
+
+    @contextmanager
+    def transaction(self, kind: str = "DEFERRED") -> Iterator[sqlite3.Connection]:
+        """One transaction: committed at the end of the block, rolled back on an error.
+
+        `IMMEDIATE` takes SQLite's write lock at once; readers never wait for it.
+        """
+        connection = sqlite3.connect(self._file, timeout=10, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        try:
+            connection.execute("PRAGMA synchronous = FULL")  # an order that was confirmed survives a crash
+            connection.execute(f"BEGIN {kind}")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        finally:
+            connection.close()
+
+    def migrate(self) -> list[int]:
+        """Apply the migrations that this file does not have yet: all or none, one process at a time.
+
+        Migrations only expand the schema. A newer schema than this version knows is left as it is.
+        """
+        with self._alone(), self.transaction("IMMEDIATE") as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS schema_migrations"
+                " (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL)"
+            )
+            missing = sorted(set(self._migrations) - set(self._applied(connection)))
+            for version in missing:
+                for statement in _statements(self._migrations[version].read_text()):
+                    connection.execute(statement)
+                connection.execute(
+                    "INSERT INTO schema_migrations VALUES (?, ?, datetime('now'))",
+                    (version, self._migrations[version].stem),
+                )
+        return missing
+
+    def schema(self) -> dict[str, Any]:
+        """The schema's version, and the newest that this program knows."""
+        with self.transaction() as connection:
+            applied = self._applied(connection)
+        return {"version": max(applied), "known": max(self._migrations), "migrations": applied}
+
+    def not_ready(self) -> str:
+        """Why no query can be answered, if so."""
+        try:
+            missing = set(self._migrations) - set(self.schema()["migrations"])
+        except sqlite3.Error as error:
+            return f"database: {error}"
+        return f"migrations missing: {sorted(missing)}" if missing else ""
+
+    def orders(self) -> list[dict[str, Any]]:
+        """All orders, oldest first."""
+        with self.transaction() as connection:
+            return [dict(row) for row in connection.execute(f"SELECT {COLUMNS} FROM orders ORDER BY id")]
+
+    def order(self, number: int) -> dict[str, Any] | None:
+        """One order, if there is one with that number."""
+        with self.transaction() as connection:
+            row = connection.execute(f"SELECT {COLUMNS} FROM orders WHERE id = ?", (number,)).fetchone()
+        return dict(row) if row else None
+
+    def add_order(self, order: dict[str, Any]) -> int:
+        """Store an order and return its number."""
+        with self.transaction("IMMEDIATE") as connection:
+            number = connection.execute(
+                "INSERT INTO orders (customer, item, quantity, unit_price_cents) VALUES (?, ?, ?, ?)",
+                (order["customer"], order["item"], order["quantity"], order["unit_price_cents"]),
+            ).lastrowid
+        assert number is not None
+        return number
+
+    def set_status(self, number: int, status: str) -> bool:
+        """Give an order another status; False if there is no such order."""
+        with self.transaction("IMMEDIATE") as connection:
+            changed = connection.execute("UPDATE orders SET status = ? WHERE id = ?", (status, number)).rowcount
+        return changed == 1
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with closing(sqlite3.connect(self._file)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+            yield
+
+    def _applied(self, connection: sqlite3.Connection) -> list[int]:
+        return [row["version"] for row in connection.execute("SELECT version FROM schema_migrations ORDER BY 1")]
+
+
+def _statements(script: str) -> list[str]:
+    without_comments = re.sub(r"^\s*--.*$", "", script, flags=re.MULTILINE)
+    return [statement.strip() for statement in without_comments.split(";") if statement.strip()]
+
+
+def create_service(database: Database) -> Service:
+    """The tier's routes."""
+    service = Service("database", read_version(__file__), not_ready=database.not_ready)
+    app = service.app
+
+    @app.get("/schema")
+    def schema() -> dict[str, Any]:
+        return database.schema()
+
+    @app.get("/orders")
+    def orders() -> dict[str, Any]:
+        return {"orders": database.orders()}
+
+    @app.get("/orders/<number:int>")
+    def order(number: int) -> dict[str, Any]:
+        found = database.order(number)
+        if found is None:
+            raise HTTPError(404, f"there is no order {number}")
+        return found
+
+    @app.post("/orders")
+    def add_order() -> dict[str, Any]:
+        try:
+            number = database.add_order(request.json)
+        except (KeyError, TypeError, sqlite3.IntegrityError) as error:
+            raise HTTPError(400, f"not an order: {error}") from error
+        response.status = 201
+        return database.order(number) or {}
+
+    @app.post("/orders/<number:int>/status")
+    def set_status(number: int) -> dict[str, Any]:
+        try:
+            known = database.set_status(number, request.json["status"])
+        except (KeyError, TypeError, sqlite3.IntegrityError) as error:
+            raise HTTPError(400, f"not a status: {error}") from error
+        if not known:
+            raise HTTPError(404, f"there is no order {number}")
+        return database.order(number) or {}
+
+    return service
+
+
+def main() -> None:
+    """Bring the schema up to date, then serve."""
+    database = Database(Path(os.environ.get("DATA_DIR", "data")) / "orders.sqlite")
+    database.migrate()
+    create_service(database).run()
+
+
+if __name__ == "__main__":
+    main()

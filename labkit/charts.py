@@ -1,0 +1,122 @@
+"""DataFrame in, figure out: the lab's charts, pure functions of what they show."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from labkit.config import Lab
+from labkit.promotion import StageTable, stage_table
+
+_NEUTRAL = "#7a7f87"
+_FRAME = {"Healthy": "solid", "Progressing": "dash", "Unhealthy": "dot", "Unknown": "dot"}
+
+
+def pipeline_frame(lab: Lab, stages: StageTable) -> pd.DataFrame:
+    """The pipeline as a table.
+
+    Returns:
+        A row for each Stage and tier, in order. Columns (all of dtype object, but `order`: int64): `stage`, `order`,
+        `tier`, `version` (empty where there is none), `freight`, `health`, `verified`, `colour`.
+    """
+    colours = {environment.name: environment.colour for environment in lab.environments}
+    return pd.DataFrame(
+        [
+            {
+                "stage": stage.stage,
+                "order": order,
+                "tier": tier,
+                "version": stage.versions.get(tier, ""),
+                "freight": stage.freight,
+                "health": stage.health,
+                "verified": stage.verified,
+                "colour": colours.get(stage.stage, _NEUTRAL),
+            }
+            for order, stage in enumerate(stages)
+            for tier in lab.tiers
+        ],
+        columns=["stage", "order", "tier", "version", "freight", "health", "verified", "colour"],
+        dtype=object,
+    ).astype({"order": "int64"})
+
+
+def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
+    """Stages from left to right with their versions; a solid frame is a healthy Stage, a tick a verified one.
+
+    Args:
+        frame: As `pipeline_frame` returns it.
+    """
+    figure = go.Figure()
+    stages = list(frame.groupby("order", sort=True))
+    for x, (_, rows) in enumerate(stages):
+        first = rows.iloc[0]
+        figure.add_shape(
+            type="rect",
+            x0=x - 0.4,
+            x1=x + 0.4,
+            y0=0,
+            y1=1,
+            line={"color": first.colour, "width": 3, "dash": _FRAME.get(first.health, "dot")},
+            fillcolor=_faint(first.colour),
+            layer="below",
+        )
+        tick = "✓ verified" if first.verified == "True" else "not verified"
+        figure.add_annotation(
+            x=x,
+            y=1.12,
+            showarrow=False,
+            text=f"<b>{first.stage.upper()}</b>",
+            font={"color": first.colour, "size": 18},
+        )
+        figure.add_annotation(
+            x=x, y=-0.12, showarrow=False, text=f"{first.health} · {tick}<br>{first.freight or 'no Freight yet'}"
+        )
+    for position, (tier, rows) in enumerate(frame.groupby("tier", sort=False)):
+        y = 0.8 - 0.3 * position
+        figure.add_trace(
+            go.Scatter(
+                x=rows.order,
+                y=[y] * len(rows),
+                mode="text",
+                text=[f"{tier} <b>{version or '–'}</b>" for version in rows.version],
+                textfont={"size": 15},
+                customdata=rows[["stage", "freight"]],
+                hovertemplate="%{text}<br>Stage %{customdata[0]}<br>Freight %{customdata[1]}<extra></extra>",
+                showlegend=False,
+            )
+        )
+    for left in range(len(stages) - 1):
+        figure.add_annotation(
+            x=left + 0.58, ax=left + 0.42, y=0.5, ay=0.5, axref="x", ayref="y", showarrow=True, arrowwidth=3,
+            arrowhead=2, arrowcolor=_NEUTRAL,
+        )  # fmt: skip
+    return themed(figure).update_layout(
+        title="Promotion pipeline: what each Stage runs",
+        xaxis={"visible": False, "range": [-0.6, len(stages) - 0.4]},
+        yaxis={"visible": False, "range": [-0.35, 1.3]},
+        height=340,
+    )
+
+
+def pipeline_chart(lab: Lab) -> go.Figure:
+    """The pipeline as it is now."""
+    return pipeline_figure(pipeline_frame(lab, stage_table(lab)))
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.12)"
+
+
+def themed(figure: go.Figure) -> go.Figure:
+    """The lab's one look: transparent, so that it reads on light and on dark pages, with grey text and grid."""
+    grid = {"gridcolor": "rgba(122,127,135,0.25)", "zerolinecolor": "rgba(122,127,135,0.4)"}
+    return figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": _NEUTRAL, "family": "system-ui, sans-serif"},
+        margin={"l": 40, "r": 20, "t": 60, "b": 40},
+        xaxis=grid,
+        yaxis=grid,
+    )

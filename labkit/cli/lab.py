@@ -1,0 +1,197 @@
+"""Commands for the lab as a whole: what runs, what comes up, what goes down."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import click
+
+from labkit import clusters as lab_clusters
+from labkit import deploy as lab_deploy
+from labkit import install
+from labkit.cli.shared import cli, out, output, show
+from labkit.config import ENGINES, PODS, PROVIDERS, Lab, asked_for, choose, load_lab
+from labkit.down import down as lab_down
+from labkit.errors import LabError
+from labkit.lock import changing
+from labkit.preflight import assert_machine
+from labkit.preflight import preflight as lab_preflight
+from labkit.services.supervisor import Supervisor
+from labkit.status import lab_status
+from labkit.toolchain import ensure_tools, find_tools
+from labkit.urls import lab_urls
+
+
+@contextmanager
+def _creating(**choices: Any) -> Iterator[Lab]:
+    """Hold the lab for its creation; on a machine that cannot carry it, not even its folder is made."""
+    lab = asked_for(load_lab(), **choices)
+    if not lab.home.is_lab:
+        assert_machine(lab)
+    with changing(choose(lab)):
+        yield lab
+
+
+def _creation(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--provider", type=click.Choice(PROVIDERS), help="Kind of clusters."),
+        click.option("--port-base", type=int, help="First of the lab's ports."),
+        click.option("--kargo", type=click.Choice(ENGINES), help="Who reconciles Kargo's resources."),
+        click.option("--pods", type=click.Choice(PODS), help="What the demo app's pods are."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_creation
+def up(**choices: Any) -> None:
+    """Create the clusters and everything in and around them; what runs is left alone."""
+    with _creating(**choices) as lab:
+        engine = install.up(lab)
+    out.print(f"Kargo's resources are reconciled by {engine.name}: {engine.why}.")
+    out.print(lab_urls(lab))
+
+
+@cli.command()
+def setup() -> None:
+    """Install Gitea, Argo CD and Kargo in and around the clusters."""
+    lab = load_lab()
+    with changing(lab):
+        engine = install.setup(lab)
+    out.print(f"Kargo's resources are reconciled by {engine.name}: {engine.why}.")
+
+
+@cli.command()
+@output
+def deploy(output: str) -> None:
+    """Build the demo app's releases and promote each as far as it has come."""
+    lab = load_lab()
+    with changing(lab):
+        stages = lab_deploy.deploy(lab)
+    show(stages, output)
+
+
+@cli.command()
+@click.option("--purge", is_flag=True, help="Delete the lab's folder too.")
+def down(purge: bool) -> None:
+    """Stop everything that belongs to the lab."""
+    lab = load_lab()
+    with nullcontext() if lab.home.is_empty or lab.home.objection else changing(lab):
+        lab_down(lab, purge=purge)
+
+
+@cli.command()
+@output
+def status(output: str) -> None:
+    """Clusters, services, Applications and Stages."""
+    show(lab_status(load_lab()), output)
+
+
+@cli.command()
+@output
+def preflight(output: str) -> None:
+    """Can this machine carry the lab?"""
+    findings = lab_preflight(load_lab())
+    show(findings, output)
+    if not findings.passed:
+        raise LabError("This machine cannot carry the lab as it is", todo="see the last column above")
+
+
+@cli.command()
+@click.option("--fetch", is_flag=True, help="Get what is missing.")
+@output
+def tools(fetch: bool, output: str) -> None:
+    """External programs: versions, and where each comes from."""
+    show(ensure_tools() if fetch else find_tools(), output)
+
+
+@cli.group()
+def clusters() -> None:
+    """The three clusters."""
+
+
+@clusters.command("create")
+@_creation
+@output
+def clusters_create(output: str, **choices: Any) -> None:
+    """Create gitops-dev, gitops-pre and gitops-prod, side by side."""
+    with _creating(**choices) as lab:
+        show(install.create_clusters(lab), output)
+
+
+def _cluster_command(name: str, act: Callable[[Lab], Any], about: str) -> None:
+    @clusters.command(name, help=about)
+    @output
+    def command(output: str) -> None:
+        lab = load_lab()
+        with changing(lab):
+            show(act(lab), output)
+
+
+_cluster_command("start", install.start_clusters, "Start clusters that were stopped.")
+_cluster_command("stop", install.stop_clusters, "Stop the clusters, keeping their state.")
+_cluster_command("delete", install.delete_clusters, "Delete the clusters and their state.")
+
+
+@clusters.command("status")
+@output
+def clusters_status(output: str) -> None:
+    """How the clusters are."""
+    show(lab_clusters.cluster_status(load_lab()), output)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--lines", default=100, show_default=True, help="How many of the last lines.")
+@output
+def logs(name: str, lines: int, output: str) -> None:
+    """The last lines of a service's log."""
+    found = Supervisor(load_lab()).log_lines(name, lines)
+    click.echo(json.dumps(found, indent=2) if output == "json" else "\n".join(found))
+
+
+@cli.command()
+@output
+def env(output: str) -> None:
+    """Variables for a shell: `eval "$(labkit env)"`, then use kubectl."""
+    home = load_lab().home
+    variables = {
+        "LABKIT_HOME": str(home.root),
+        "KUBECONFIG": str(home.kubeconfig),
+        "KUBECACHEDIR": str(home.kubectl_cache),
+    }
+    if output == "json":
+        click.echo(json.dumps({**variables, "PATH": f"{home.bin}{os.pathsep}{os.environ.get('PATH', '')}"}, indent=2))
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+    click.echo(f'export PATH={shlex.quote(str(home.bin))}:"$PATH"')
+
+
+@cli.command()
+@output
+def urls(output: str) -> None:
+    """Addresses, accounts and where their passwords are."""
+    show(lab_urls(load_lab()), output)
+
+
+@cli.command()
+@click.argument("notebooks", nargs=-1)
+def run(notebooks: tuple[str, ...]) -> None:
+    """Run the notebooks headless; all that bring up the lab, or those named."""
+    # Takes longer to import than all else together, and no other command needs it.
+    from labkit.runner import notebook_files, run_notebooks
+
+    names = [file.stem for file in notebook_files(notebooks)]
+    with _creating() as lab:
+        # Here, where its progress can be seen: the first time it may take minutes.
+        install.ensure_programs(lab)
+        folder = run_notebooks(lab, names)
+    out.print(f"Executed notebooks and report: {folder}")
+    out.print(lab_urls(load_lab()))

@@ -1,0 +1,356 @@
+"""What the lab is made of, read from `data/lab.yaml` and the lab's own settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import yaml
+
+from labkit.errors import LabError, UsageError
+from labkit.paths import DATA, LabHome, lab_home
+
+PROVIDERS = ("kwok",)
+ENGINES = ("auto", "kargo", "kargolite")
+PODS = ("simulated", "process")
+
+CONTROL_ENVIRONMENT = "dev"
+NAMESPACE = "demo-app"
+APPLICATION = "demo-app"
+PROJECT = "demo-app"
+WAREHOUSE = "demo-app"
+ARGOCD_NAMESPACE = "argocd"
+ORGANISATION = "lab"
+SOURCE_REPO = "demo-app"
+GITOPS_REPO = "gitops"
+BOT = "kargo-bot"
+GATE_BOT = "gate-bot"
+
+# What labkit writes on Promotions and on the ProjectConfig.
+REASON = "lab.labkit.dev/reason"
+EMERGENCY = "lab.labkit.dev/emergency"
+HELD = "lab.labkit.dev/held"
+ROLLED_BACK_FROM = "lab.labkit.dev/rolled-back-from"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One of DEV, PRE and PROD: a cluster of its own with the seed's size."""
+
+    name: str
+    colour: str
+    purpose: str
+    cpu: int
+    memory: str
+    disk: str
+    nodes: int
+    upstream: str
+    index: int
+
+    @property
+    def context(self) -> str:
+        """The kubectl context and cluster name."""
+        return f"gitops-{self.name}"
+
+    @property
+    def branch(self) -> str:
+        """The branch of the gitops repo that holds this environment's rendered manifests."""
+        return f"stage/{self.name}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of the demo app: a version for each tier, and how far `labkit deploy` promotes it."""
+
+    versions: Mapping[str, str]
+    promoted_to: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time-outs in seconds, sizes in GiB."""
+
+    memory_gib: int
+    disk_gib: int
+    cache_gib: int
+    cluster_seconds: int
+    service_seconds: int
+    promotion_seconds: int
+    build_seconds: int
+
+
+@dataclass(frozen=True)
+class BackOff:
+    """Pauses between tries, in seconds: each is twice the one before, up to the longest."""
+
+    first_seconds: float
+    longest_seconds: float
+
+
+@dataclass(frozen=True)
+class PodRules:
+    """How pods that run as processes are treated.
+
+    Attributes:
+        restarts: The pauses between restarts of a container.
+        pulls: The pauses between pulls of an image.
+        log_bytes: The size at which a container's log is rotated.
+    """
+
+    restarts: BackOff
+    pulls: BackOff
+    log_bytes: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was chosen when a lab was created; kept in `$LABKIT_HOME/lab.yaml`."""
+
+    provider: str
+    port_base: int
+    kargo: str
+    pods: str
+
+
+class Choices(TypedDict, total=False):
+    """What may be chosen for a lab that is created; None leaves it to the environment and the defaults.
+
+    Attributes:
+        provider: Which kind of clusters.
+        port_base: The first of the lab's ports.
+        kargo: Which Kargo engine (`auto`, `kargo` or `kargolite`).
+        pods: Whether pods that ask for it run as processes (`process`), or all are simulated (`simulated`).
+    """
+
+    provider: str | None
+    port_base: int | None
+    kargo: str | None
+    pods: str | None
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab: its folder, what was chosen for it, and what every lab is made of."""
+
+    home: LabHome
+    settings: Settings
+    environments: tuple[Environment, ...]
+    tiers: tuple[str, ...]
+    releases: tuple[Release, ...]
+    people: Mapping[str, str]
+    limits: Limits
+    pods: PodRules
+    _ports: Mapping[str, int]
+    _environment_ports: Mapping[str, int]
+    _stride: int
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name (`dev`, `pre`, `prod`).
+
+        Raises:
+            UsageError: There is none.
+        """
+        for environment in self.environments:
+            if environment.name == name:
+                return environment
+        known = ", ".join(environment.name for environment in self.environments)
+        raise UsageError(f"There is no environment {name!r}", todo=f"use one of: {known}")
+
+    @property
+    def control(self) -> Environment:
+        """The environment whose cluster carries Kargo."""
+        return self.environment(CONTROL_ENVIRONMENT)
+
+    def port(self, name: str, environment: Environment | None = None) -> int:
+        """The port of a service, or of an environment's service."""
+        if environment is None:
+            return self.settings.port_base + self._ports[name]
+        first = self._stride * (environment.index + 1)
+        return self.settings.port_base + first + self._environment_ports[name]
+
+    @property
+    def port_range(self) -> range:
+        """All ports that this lab may use."""
+        size = self._stride * (len(self.environments) + 1)
+        return range(self.settings.port_base, self.settings.port_base + size)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """All ports of the lab, by what they are for."""
+        shared = {name: self.port(name) for name in self._ports}
+        return {
+            **shared,
+            **{name: port for item in self.environments for name, port in self.environment_ports(item, "").items()},
+        }
+
+    def environment_ports(self, environment: Environment, *prefixes: str) -> dict[str, int]:
+        """An environment's ports whose name starts with one of `prefixes`."""
+        return {
+            f"{name} of {environment.context}": self.port(name, environment)
+            for name in self._environment_ports
+            if name.startswith(prefixes)
+        }
+
+    @property
+    def gitea_url(self) -> str:
+        """Gitea's address, without a slash at the end."""
+        return f"http://{self.registry}"
+
+    @property
+    def registry(self) -> str:
+        """Host and port of the image registry (Gitea's)."""
+        return f"127.0.0.1:{self.port('gitea')}"
+
+    def image(self, tier: str) -> str:
+        """The image repository of a tier."""
+        return f"{self.registry}/{ORGANISATION}/{tier}"
+
+    def repo_url(self, repo: str) -> str:
+        """The clone address of one of the lab's repos."""
+        return f"{self.gitea_url}/{ORGANISATION}/{repo}.git"
+
+
+@cache
+def _data() -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load((DATA / "lab.yaml").read_text())
+    return data
+
+
+def _checked(settings: Settings, source: str) -> Settings:
+    if settings.provider not in PROVIDERS:
+        raise UsageError(
+            f"{source}: provider {settings.provider!r} is not known",
+            todo=f"use one of: {', '.join(PROVIDERS)}",
+        )
+    if settings.kargo not in ENGINES:
+        raise UsageError(
+            f"{source}: LABKIT_KARGO {settings.kargo!r} is not known",
+            todo=f"use one of: {', '.join(ENGINES)}",
+        )
+    if settings.pods not in PODS:
+        raise UsageError(
+            f"{source}: LABKIT_PODS {settings.pods!r} is not known",
+            todo=f"use one of: {', '.join(PODS)}",
+        )
+    if not 1024 <= settings.port_base <= 65000:
+        raise UsageError(f"{source}: port base {settings.port_base} is not between 1024 and 65000")
+    return settings
+
+
+def _asked_by_environment() -> dict[str, Any]:
+    port_base = os.environ.get("LABKIT_PORT_BASE", "")
+    if port_base and not port_base.isdecimal():
+        raise UsageError(f"LABKIT_PORT_BASE is {port_base!r}", todo="give a number, such as 17300")
+    asked = {
+        "provider": os.environ.get("LABKIT_PROVIDER"),
+        "port_base": int(port_base) if port_base else None,
+        "kargo": os.environ.get("LABKIT_KARGO"),
+        "pods": os.environ.get("LABKIT_PODS"),
+    }
+    return {key: value for key, value in asked.items() if value}
+
+
+def load_settings(home: LabHome) -> Settings:
+    """The lab's settings: those it was created with, else the environment's, else the defaults."""
+    if home.is_lab:
+        try:
+            values = yaml.safe_load(home.settings.read_bytes())
+            if type(values["port_base"]) is not int:
+                raise TypeError(f"port_base is {values['port_base']!r}, not a number")
+            return _checked(Settings(**values), str(home.settings))
+        except (TypeError, ValueError, KeyError, yaml.YAMLError) as error:
+            raise LabError(
+                f"{home.settings} is not the settings of a lab",
+                seen=str(error),
+                todo=f"give it the lines {', '.join(f'`{field.name}: …`' for field in fields(Settings))}",
+            ) from error
+    defaults = Settings(provider="kwok", port_base=_data()["portBase"], kargo="auto", pods="simulated")
+    return _checked(replace(defaults, **_asked_by_environment()), "The environment")
+
+
+def asked_for(lab: Lab, **choices: Unpack[Choices]) -> Lab:
+    """The lab with these settings; nothing is kept yet.
+
+    Args:
+        lab: The lab.
+        **choices: What is asked for; the rest stays.
+
+    Raises:
+        UsageError: A value is not known, or differs from what the existing lab was created with; or the folder
+            can be no lab's.
+    """
+    if lab.home.objection:
+        raise UsageError(
+            f"{lab.home.root} cannot be a lab's folder: it {lab.home.objection}",
+            todo="set LABKIT_HOME to a folder of the lab's own",
+        )
+    given: dict[str, Any] = {key: value for key, value in choices.items() if value is not None}
+    asked = {**_asked_by_environment(), **given}
+    wanted = _checked(replace(lab.settings, **asked), "Your choice")
+    if lab.home.is_lab and wanted != lab.settings:
+        raise UsageError(
+            f"The lab in {lab.home.root} was created with {lab.settings}",
+            seen=f"asked for {wanted}",
+            todo="`labkit down --purge` first, or set LABKIT_HOME to another folder",
+        )
+    return replace(lab, settings=wanted)
+
+
+def choose(lab: Lab, **choices: Unpack[Choices]) -> Lab:
+    """Fix a lab's settings, and keep them in its folder: from then on there is a lab.
+
+    Args:
+        lab: The lab.
+        **choices: What is asked for; the rest stays.
+
+    Raises:
+        UsageError: See `asked_for`.
+    """
+    lab = asked_for(lab, **choices)
+    if not lab.home.is_lab:
+        settings = lab.home.ensure().settings
+        new = settings.with_suffix(".new")
+        new.write_text(yaml.safe_dump(asdict(lab.settings), sort_keys=False))
+        new.replace(settings)
+    return lab
+
+
+def _back_off(data: Mapping[str, float]) -> BackOff:
+    return BackOff(data["firstSeconds"], data["longestSeconds"])
+
+
+def load_lab(home: LabHome | str | Path | None = None) -> Lab:
+    """The lab in `$LABKIT_HOME` (or another folder), whether it runs or not."""
+    if not isinstance(home, LabHome):
+        home = LabHome(Path(home).expanduser().resolve()) if home else lab_home()
+    data = _data()
+    limits = data["limits"]
+    return Lab(
+        home=home,
+        settings=load_settings(home),
+        environments=tuple(Environment(index=index, **values) for index, values in enumerate(data["environments"])),
+        tiers=tuple(data["tiers"]),
+        releases=tuple(Release(item["versions"], item["promotedTo"]) for item in data["releases"]),
+        people=data["people"],
+        limits=Limits(
+            memory_gib=limits["memoryGiB"],
+            disk_gib=limits["diskGiB"],
+            cache_gib=limits["cacheGiB"],
+            cluster_seconds=limits["clusterSeconds"],
+            service_seconds=limits["serviceSeconds"],
+            promotion_seconds=limits["promotionSeconds"],
+            build_seconds=limits["buildSeconds"],
+        ),
+        pods=PodRules(
+            restarts=_back_off(data["pods"]["restartBackOff"]),
+            pulls=_back_off(data["pods"]["pullBackOff"]),
+            log_bytes=data["pods"]["logBytes"],
+        ),
+        _ports=data["ports"],
+        _environment_ports=data["environmentPorts"],
+        _stride=data["environmentPortStride"],
+    )

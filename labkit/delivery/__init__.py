@@ -1,0 +1,1 @@
+"""From `git push` to images and manifests: Gitea, repos, CI, images."""

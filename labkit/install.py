@@ -1,0 +1,122 @@
+"""Bringing the lab up: what notebooks 01 to 03 do, and `labkit up` does in one go."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from labkit import clusters
+from labkit.clusters import ClusterTable
+from labkit.config import Lab
+from labkit.delivery.gitops import ensure_repos
+from labkit.preflight import assert_machine
+from labkit.progress import step
+from labkit.services.argocd import ensure_applications, ensure_argocd
+from labkit.services.ci import ensure_ci
+from labkit.services.gitea import ensure_gitea
+from labkit.services.guard import ensure_guard
+from labkit.services.kargo import Engine, ensure_engine, ensure_kargo, ensure_project
+from labkit.services.people import ensure_people
+from labkit.services.pods import end_pods, ensure_pod_runners, stop_pod_runners
+from labkit.services.rollouts import ensure_rollouts
+from labkit.services.supervisor import ServiceTable, Supervisor
+from labkit.services.valkey import ensure_valkey
+from labkit.services.watchdog import WATCHDOG, ensure_watchdog
+from labkit.toolchain import Toolset, ensure_tools, link_into
+
+
+def ensure_programs(lab: Lab) -> Toolset:
+    """Every program the lab needs, found, downloaded or built, and linked into `$LABKIT_HOME/bin`."""
+    tools = ensure_tools()
+    link_into(tools, lab.home.bin)
+    return tools
+
+
+def create_clusters(lab: Lab) -> ClusterTable:
+    """The three clusters (notebook 01).
+
+    Raises:
+        LabError: This machine cannot carry them as it is: nothing was created.
+    """
+    assert_machine(lab)
+    ensure_programs(lab)
+    with step("Create the clusters gitops-dev, gitops-pre and gitops-prod", expect=10):
+        created = clusters.ensure_clusters(lab)
+        ensure_people(lab)
+        ensure_watchdog(lab)
+        ensure_pod_runners(lab)
+    return created
+
+
+def start_clusters(lab: Lab) -> ClusterTable:
+    """Start clusters that were stopped, and look after them again."""
+    started = clusters.start_clusters(lab)
+    ensure_watchdog(lab)
+    ensure_pod_runners(lab)
+    return started
+
+
+def stop_clusters(lab: Lab) -> ClusterTable:
+    """Stop the clusters, keeping their state; nothing starts them again by itself."""
+    Supervisor(lab).stop_service(WATCHDOG)
+    stop_pod_runners(lab)
+    return clusters.stop_clusters(lab)
+
+
+def delete_clusters(lab: Lab) -> ClusterTable:
+    """Delete the clusters with all that is in them, and stop the services that ran for them."""
+    Supervisor(lab).stop()
+    end_pods(lab)
+    return clusters.delete_clusters(lab)
+
+
+def install_argocd(lab: Lab) -> ServiceTable:
+    """Gitea with the lab's repos, and an Argo CD in each cluster (notebook 02).
+
+    Returns:
+        The host processes that run now.
+    """
+    tools = ensure_programs(lab)
+    with step("Start Gitea and three Argo CDs", expect=15), ThreadPoolExecutor() as pool:
+        git = pool.submit(_ensure_git, lab, tools)
+        ensure_valkey(lab, tools)
+        installs = [pool.submit(ensure_argocd, lab, tools, environment) for environment in lab.environments]
+        for done in [git, *installs]:
+            done.result()
+    with step("Create the Applications", expect=1):
+        ensure_applications(lab)
+    return Supervisor(lab).status()
+
+
+def _ensure_git(lab: Lab, tools: Toolset) -> None:
+    ensure_gitea(lab, tools)
+    ensure_repos(lab)
+
+
+def install_kargo(lab: Lab) -> Engine:
+    """Kargo, its verification and the CI that feeds it (notebook 03).
+
+    Returns:
+        The engine that reconciles Kargo's resources, and why that one.
+    """
+    tools = ensure_programs(lab)
+    ensure_engine(lab)
+    with step("Start Kargo, the analysis controllers and CI", expect=10):
+        ensure_rollouts(lab, tools)
+        engine = ensure_kargo(lab, tools)
+    with step("Create the Kargo Project with its Warehouse and Stages", expect=3):
+        ensure_project(lab)
+        ensure_ci(lab)
+        ensure_guard(lab)
+    return engine
+
+
+def setup(lab: Lab) -> Engine:
+    """Everything that runs in and around the clusters (notebooks 02 and 03)."""
+    install_argocd(lab)
+    return install_kargo(lab)
+
+
+def up(lab: Lab) -> Engine:
+    """The whole lab: clusters, Gitea, Argo CDs, Kargo. What runs already is left alone."""
+    create_clusters(lab)
+    return setup(lab)

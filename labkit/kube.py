@@ -1,0 +1,229 @@
+"""How labkit talks to API servers: a thin layer over the official Python client."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+import urllib3
+import yaml
+from kubernetes import dynamic
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+
+from labkit.errors import LabError
+from labkit.wait import wait_for
+
+FIELD_MANAGER = "labkit"
+UNREACHABLE = (urllib3.exceptions.HTTPError, ConnectionError, ApiException)
+
+# What fails in the end is raised: its tries before that are not worth a line.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+Manifest = dict[str, Any]
+
+
+class Kube:
+    """One API server, seen as one user.
+
+    Args:
+        kubeconfig: File with the context.
+        context: The context's name.
+        as_user: Whom to act as (Kubernetes impersonation, as `kubectl --as`); nobody but oneself where empty.
+    """
+
+    def __init__(self, kubeconfig: Path, context: str, *, as_user: str = "") -> None:
+        if not kubeconfig.exists():
+            raise LabError(f"There is no {kubeconfig}", todo="create the clusters: `labkit clusters create`")
+        self.context = context
+        try:
+            self._api = kubernetes.config.new_client_from_config(str(kubeconfig), context=context)
+        except kubernetes.config.ConfigException as error:
+            raise LabError(
+                f"{kubeconfig} has no context {context}",
+                seen=str(error),
+                todo="create the clusters: `labkit clusters create`",
+            ) from error
+        if as_user:
+            self._api.set_default_header("Impersonate-User", as_user)
+        self._dynamic: dynamic.DynamicClient | None = None
+        self._cache = str(kubeconfig.parent / f".discovery-{context}.json")
+
+    def _resource(self, api_version: str, kind: str) -> Any:
+        if self._dynamic is None:
+            self._dynamic = dynamic.DynamicClient(self._api, cache_file=self._cache)
+        return self._dynamic.resources.get(api_version=api_version, kind=kind)
+
+    @contextmanager
+    def _asking(self, refusal: str) -> Iterator[None]:
+        """Turn the client's errors into the lab's; that there is no such object or kind is for the caller to judge."""
+        try:
+            yield
+        except NotFoundError:
+            raise
+        except DynamicApiError as error:
+            raise LabError(f"{self.context} refused {refusal}", seen=_reason(error)) from error
+        except UNREACHABLE as error:
+            raise LabError(
+                f"The API server of {self.context} does not answer",
+                seen=str(error).splitlines()[0],
+                todo="`labkit status` shows what runs, `labkit up` starts what does not",
+            ) from error
+
+    def ready(self) -> bool:
+        """Whether the API server says that it is ready."""
+        try:
+            return bool(self.raw("/readyz", timeout=3) == "ok")
+        except UNREACHABLE:
+            return False
+
+    def raw(self, path: str, *, timeout: float = 10) -> str:
+        """GET a path of the API server, such as `/readyz` or `/version`, as text."""
+        answer = self._api.call_api(
+            path, "GET", auth_settings=["BearerToken"], _preload_content=False, _request_timeout=timeout
+        )
+        body: bytes = answer.data
+        return body.decode()
+
+    def version(self) -> str:
+        """The API server's version, such as `v1.36.1`."""
+        return str(json.loads(self.raw("/version"))["gitVersion"])
+
+    def apply(self, *manifests: Manifest, field_manager: str = FIELD_MANAGER, dry_run: bool = False) -> list[Manifest]:
+        """Server-side apply, as `kubectl apply --server-side --force-conflicts` does.
+
+        Args:
+            manifests: The objects.
+            field_manager: Who owns the fields.
+            dry_run: Change nothing, as `--dry-run=server` does.
+
+        Returns:
+            The objects as the API server has them now, or would have them.
+
+        Raises:
+            LabError: The API server refused one; names it and says why.
+        """
+        applied = []
+        for manifest in manifests:
+            metadata = manifest["metadata"]
+            name = f"{manifest['kind']} {metadata['name']}"
+            try:
+                with self._asking(name):
+                    answer = self._resource(manifest["apiVersion"], manifest["kind"]).server_side_apply(
+                        body=manifest,
+                        name=metadata["name"],
+                        namespace=metadata.get("namespace"),
+                        field_manager=field_manager,
+                        force_conflicts=True,
+                        **({"dry_run": "All"} if dry_run else {}),
+                    )
+            except (NotFoundError, ResourceNotFoundError) as error:
+                raise LabError(f"{self.context} refused {name}", seen=_reason(error)) from error
+            applied.append(answer.to_dict())
+        return applied
+
+    def create(self, manifest: Manifest) -> Manifest:
+        """Create one object; admission's answer, if it refuses, is the error's message."""
+        metadata = manifest["metadata"]
+        name = f"{manifest['kind']} {metadata.get('name') or metadata.get('generateName', '')}"
+        try:
+            with self._asking(name):
+                resource = self._resource(manifest["apiVersion"], manifest["kind"])
+                answer: Manifest = resource.create(body=manifest, namespace=metadata.get("namespace")).to_dict()
+        except (NotFoundError, ResourceNotFoundError) as error:
+            raise LabError(f"{self.context} refused {name}", seen=_reason(error)) from error
+        return answer
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        """One object, or nothing where there is none (or no such kind)."""
+        try:
+            with self._asking(f"a look at {kind} {name}"):
+                answer: Manifest = self._resource(api_version, kind).get(name=name, namespace=namespace).to_dict()
+        except (NotFoundError, ResourceNotFoundError):
+            return None
+        return answer
+
+    def need(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Manifest:
+        """One object that has to be there.
+
+        Raises:
+            LabError: It is not.
+        """
+        found = self.get(api_version, kind, name, namespace)
+        if found is None:
+            where = f" in {namespace}" if namespace else ""
+            raise LabError(f"{self.context} has no {kind} {name}{where}", todo="`labkit status` shows what is there")
+        return found
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, *, selector: str | None = None
+    ) -> list[Manifest]:
+        """The objects of a kind, in one namespace or in all; none where there is no such kind."""
+        try:
+            with self._asking(f"a list of every {kind}"):
+                answer = self._resource(api_version, kind).get(namespace=namespace, label_selector=selector)
+        except (NotFoundError, ResourceNotFoundError):
+            return []
+        return [{**item, "apiVersion": api_version, "kind": kind} for item in answer.to_dict()["items"]]
+
+    def patch(
+        self, api_version: str, kind: str, name: str, change: Mapping[str, Any], namespace: str | None = None
+    ) -> Manifest:
+        """Merge a change into an object, as `kubectl patch --type merge` does."""
+        try:
+            with self._asking(f"to change {kind} {name}"):
+                answer: Manifest = (
+                    self._resource(api_version, kind)
+                    .patch(
+                        body=dict(change),
+                        name=name,
+                        namespace=namespace,
+                        content_type="application/merge-patch+json",
+                    )
+                    .to_dict()
+                )
+        except (NotFoundError, ResourceNotFoundError) as error:
+            raise LabError(f"{self.context} refused to change {kind} {name}", seen=_reason(error)) from error
+        return answer
+
+    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
+        """Delete an object, if it is there."""
+        try:
+            with self._asking(f"to delete {kind} {name}"):
+                self._resource(api_version, kind).delete(name=name, namespace=namespace)
+        except (NotFoundError, ResourceNotFoundError):
+            return
+
+    def wait_for_crds(self, manifests: Iterable[Manifest], *, timeout: float = 30) -> None:
+        """Wait until the API server serves these CustomResourceDefinitions."""
+        for manifest in manifests:
+            name = manifest["metadata"]["name"]
+            wait_for(
+                f"CustomResourceDefinition {name} in {self.context}",
+                lambda name=name: conditions(  # type: ignore[misc]
+                    self.need("apiextensions.k8s.io/v1", "CustomResourceDefinition", name)
+                ).get("Established", "False"),
+                lambda established: established == "True",
+                timeout=timeout,
+            )
+
+
+def _reason(error: Exception) -> str:
+    summary = getattr(error, "summary", None)
+    if summary is None:
+        return str(error).splitlines()[0]
+    try:
+        return str(yaml.safe_load(error.body)["message"])  # type: ignore[attr-defined]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return str(summary())
+
+
+def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The statuses of an object's conditions by type, such as `{"Ready": "True"}`."""
+    found = (manifest.get("status") or {}).get("conditions") or []
+    return {item["type"]: item["status"] for item in found}

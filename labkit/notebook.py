@@ -1,0 +1,71 @@
+"""What the notebooks use: one flat set of names, so that a cell reads as what it does."""
+
+from labkit.charts import pipeline_chart
+from labkit.checks import check
+from labkit.config import choose, load_lab
+from labkit.deploy import build_release, promote_freight
+from labkit.down import down
+from labkit.install import create_clusters, install_argocd, install_kargo
+from labkit.kubectl import kubectl
+from labkit.preflight import preflight
+from labkit.promotion import (
+    approve,
+    ensure_promotion,
+    evidence,
+    find_stage,
+    freeze,
+    freight_to_promote,
+    gate_table,
+    promotion_diff,
+    pull_request,
+    reject,
+    request_promotion,
+    rollback,
+    rollback_candidates,
+    stage_table,
+    try_approval,
+    try_promotion,
+    unfreeze,
+    validate,
+    wait_for_pull_request,
+    wait_for_stage,
+)
+from labkit.toolchain import find_tools
+from labkit.urls import lab_urls
+
+__all__ = [
+    "approve",
+    "build_release",
+    "check",
+    "choose",
+    "create_clusters",
+    "down",
+    "ensure_promotion",
+    "evidence",
+    "find_stage",
+    "find_tools",
+    "freeze",
+    "freight_to_promote",
+    "gate_table",
+    "install_argocd",
+    "install_kargo",
+    "kubectl",
+    "lab_urls",
+    "load_lab",
+    "pipeline_chart",
+    "preflight",
+    "promote_freight",
+    "promotion_diff",
+    "pull_request",
+    "reject",
+    "request_promotion",
+    "rollback",
+    "rollback_candidates",
+    "stage_table",
+    "try_approval",
+    "try_promotion",
+    "unfreeze",
+    "validate",
+    "wait_for_pull_request",
+    "wait_for_stage",
+]

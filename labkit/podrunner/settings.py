@@ -1,0 +1,69 @@
+"""The program's configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labkit.errors import UsageError
+from labkit.podrunner.backoff import Pauses
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Whose pods to run, and where.
+
+    Attributes:
+        environment: The environment's name, a label of all metrics.
+        kubeconfig: How to reach the cluster.
+        port: Where the proxy, `/metrics` and `/healthz` answer, on 127.0.0.1.
+        home: The lab's folder, the mark of its processes.
+        folder: A folder for each pod is made in it.
+        images: The unpacked images, shared by all runners of a lab.
+        network: The first two numbers of the pods' addresses, such as `10.201`.
+        restarts: The pauses between restarts of a container.
+        pulls: The pauses between pulls of an image.
+        log_bytes: The size at which a log is rotated.
+    """
+
+    environment: str
+    kubeconfig: Path
+    port: int
+    home: Path
+    folder: Path
+    images: Path
+    network: str
+    restarts: Pauses
+    pulls: Pauses
+    log_bytes: int
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the configuration file.
+
+    Raises:
+        UsageError: It cannot be read, or a value is missing.
+    """
+    try:
+        data: Any = yaml.safe_load(path.read_text())
+        return Settings(
+            environment=str(data["environment"]),
+            kubeconfig=Path(data["kubeconfig"]),
+            port=int(data["port"]),
+            home=Path(data["home"]),
+            folder=Path(data["folder"]),
+            images=Path(data["images"]),
+            network=str(data["network"]),
+            restarts=_pauses(data["restartBackOff"]),
+            pulls=_pauses(data["pullBackOff"]),
+            log_bytes=int(data["logBytes"]),
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is no pod runner's configuration", seen=f"{type(error).__name__}: {error}") from error
+
+
+def _pauses(data: Any) -> Pauses:
+    return Pauses(float(data["firstSeconds"]), float(data["longestSeconds"]))

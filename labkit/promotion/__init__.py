@@ -1,0 +1,111 @@
+"""The verbs on Kargo's resources: look at Freight and Stages, promote, validate, approve, roll back, hold, freeze."""
+
+from labkit.promotion.approval import approve, merge_pull_request, promote, reject, try_approval
+from labkit.promotion.diff import Change, Diff, promotion_diff
+from labkit.promotion.evidence import Evidence, evidence, write_evidence
+from labkit.promotion.freeze import Freeze, FreezeTable, freeze, freeze_table, unfreeze
+from labkit.promotion.freight import (
+    Freight,
+    FreightTable,
+    find_freight,
+    freight_table,
+    refresh_warehouse,
+    wait_for_freight,
+)
+from labkit.promotion.gate import GateState, GateTable, gate_table
+from labkit.promotion.hold import hold, unhold
+from labkit.promotion.promotion import (
+    Promotion,
+    PromotionTable,
+    Refusal,
+    ensure_promotion,
+    freight_to_promote,
+    get_promotion,
+    promotion_table,
+    refresh_promotion,
+    request_promotion,
+    try_promotion,
+    wait_for_promotion,
+    wait_for_pull_request,
+    waiting_promotion,
+)
+from labkit.promotion.pull_request import PullRequest, PullRequestTable, pull_request
+from labkit.promotion.rollback import freight_to_roll_back_to, request_rollback, rollback, rollback_candidates
+from labkit.promotion.stage import Stage, StageTable, find_stage, stage_table, wait_for_stage
+from labkit.promotion.validation import Validation, validate, validation_of
+from labkit.promotion.verification import (
+    Metric,
+    MetricTable,
+    Verification,
+    VerificationTable,
+    metric_table,
+    request_verification,
+    reverify,
+    verification_table,
+)
+
+__all__ = [
+    "Change",
+    "Diff",
+    "Evidence",
+    "Freeze",
+    "FreezeTable",
+    "Freight",
+    "FreightTable",
+    "GateState",
+    "GateTable",
+    "Metric",
+    "MetricTable",
+    "Promotion",
+    "PromotionTable",
+    "PullRequest",
+    "PullRequestTable",
+    "Refusal",
+    "Stage",
+    "StageTable",
+    "Validation",
+    "Verification",
+    "VerificationTable",
+    "approve",
+    "ensure_promotion",
+    "evidence",
+    "find_freight",
+    "find_stage",
+    "freeze",
+    "freeze_table",
+    "freight_table",
+    "freight_to_promote",
+    "freight_to_roll_back_to",
+    "gate_table",
+    "get_promotion",
+    "hold",
+    "merge_pull_request",
+    "metric_table",
+    "promote",
+    "promotion_diff",
+    "promotion_table",
+    "pull_request",
+    "refresh_promotion",
+    "refresh_warehouse",
+    "reject",
+    "request_promotion",
+    "request_rollback",
+    "request_verification",
+    "reverify",
+    "rollback",
+    "rollback_candidates",
+    "stage_table",
+    "try_approval",
+    "try_promotion",
+    "unfreeze",
+    "unhold",
+    "validate",
+    "validation_of",
+    "verification_table",
+    "wait_for_freight",
+    "wait_for_promotion",
+    "wait_for_pull_request",
+    "wait_for_stage",
+    "waiting_promotion",
+    "write_evidence",
+]

@@ -1,0 +1,105 @@
+"""Rollback: promoting Freight that was good in a Stage before, and verifying it there afresh."""
+
+from __future__ import annotations
+
+from labkit.config import Lab
+from labkit.errors import LabError, UsageError
+from labkit.promotion.approval import finish
+from labkit.promotion.freight import Freight, FreightTable, find_freight, freight_table
+from labkit.promotion.promotion import Promotion, PromotionTable, promotion_table, request_promotion
+from labkit.promotion.stage import find_stage
+from labkit.promotion.verification import reverify
+
+PREVIOUS = "previous"
+
+
+def rollback_candidates(lab: Lab, stage: str) -> FreightTable:
+    """The Freight that a Stage can go back to, newest first.
+
+    That is Freight which was verified in this Stage, does not run there now, and was never rolled back from there.
+    """
+    current = find_stage(lab, stage).freight_name
+    bad = {row.rolled_back_from for row in promotion_table(lab, stage) if row.rolled_back_from}
+    return FreightTable(
+        tuple(
+            freight
+            for freight in freight_table(lab)
+            if stage in freight.verified_in and freight.name != current and freight.name not in bad
+        )
+    )
+
+
+def freight_to_roll_back_to(lab: Lab, stage: str, revision: str = PREVIOUS) -> Freight:
+    """The Freight that `--to-revision` means.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        revision: `previous`, a number (1 is the previous, 2 the one before it), or the Freight's alias or name.
+
+    Raises:
+        UsageError: There is no such Freight, or it was never verified in that Stage.
+    """
+    candidates = rollback_candidates(lab, stage)
+    known = ", ".join(f"{number} ({item.alias})" for number, item in enumerate(candidates, start=1)) or "none"
+    if revision == PREVIOUS or revision.isdecimal():
+        number = 1 if revision == PREVIOUS else int(revision)
+        if not 1 <= number <= len(candidates):
+            raise UsageError(f"Stage {stage} has no revision {revision} to go back to", todo=f"there are: {known}")
+        chosen: Freight = candidates[number - 1]
+        return chosen
+    freight = find_freight(lab, revision)
+    if stage not in freight.verified_in:
+        raise UsageError(
+            f"Freight {freight.alias} was never verified in {stage}: going there is a promotion, not a rollback",
+            todo=f"go back to one of: {known}",
+        )
+    return freight
+
+
+def request_rollback(lab: Lab, stage: str, freight: Freight, *, as_user: str = "", reason: str = "") -> Promotion:
+    """Ask for the Promotion that takes a Stage back; it carries the name of the Freight that is left behind.
+
+    Raises:
+        LabError: The Stage runs that Freight already, or Kargo refused.
+    """
+    current = find_stage(lab, stage).freight_name
+    if current == freight.name:
+        raise LabError(f"Stage {stage} runs Freight {freight.alias} already", todo="`labkit get stages`")
+    return request_promotion(
+        lab,
+        stage,
+        freight,
+        as_user=as_user,
+        reason=reason or f"rollback of {stage}",
+        rolled_back_from=current,
+    )
+
+
+def rollback(
+    lab: Lab,
+    stage: str,
+    revision: str = PREVIOUS,
+    *,
+    as_user: str = "",
+    approved: bool = False,
+    reason: str = "",
+) -> PromotionTable:
+    """What `labkit rollback stage STAGE --to-revision REVISION` does: promote what was good, and verify it afresh.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        revision: See `freight_to_roll_back_to`.
+        as_user: Who asks; the lab's requester where nobody is named.
+        approved: Approve and merge as the lab's approver, where the Promotion opens a pull request.
+        reason: Why.
+
+    Returns:
+        The Promotion as it is in the end: done, or waiting for its pull request.
+    """
+    freight = freight_to_roll_back_to(lab, stage, revision)
+    done = finish(lab, request_rollback(lab, stage, freight, as_user=as_user, reason=reason), approved=approved)
+    if done[0].done:
+        reverify(lab, stage)
+    return done

@@ -1,0 +1,188 @@
+"""Verification: what measured the Freight of a Stage, and measuring it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from labkit.clusters import kube
+from labkit.config import PROJECT, Lab
+from labkit.errors import LabError
+from labkit.promotion.freight import time_of
+from labkit.promotion.refresh import refresh
+from labkit.services.kargo import KARGO_API
+from labkit.tables import Record, Table
+from labkit.wait import wait_for
+
+ROLLOUTS_API = "argoproj.io/v1alpha1"
+REVERIFY = "kargo.akuity.io/reverify"
+_FINAL = ("Successful", "Failed", "Error", "Aborted", "Inconclusive")
+
+
+@dataclass(frozen=True, repr=False)
+class Verification(Record):
+    """One verification of a Freight in a Stage, as Kargo describes it.
+
+    Attributes:
+        id: Kargo's id of it.
+        stage: The Stage.
+        freight_name: Name of the Freight.
+        phase: Kargo's word for how it went.
+        analysis_run: Name of the AnalysisRun that measured.
+        message: What Kargo says of it.
+        started: When it began, as Kubernetes writes it.
+        finished: When it ended; empty while it runs.
+    """
+
+    id: str
+    stage: str
+    freight_name: str
+    phase: str
+    analysis_run: str
+    message: str
+    started: str
+    finished: str
+
+    @property
+    def done(self) -> bool:
+        """Whether it has come to an end."""
+        return self.phase in _FINAL
+
+
+class VerificationTable(Table[Verification]):
+    """Verifications of a Stage, newest first."""
+
+    title = "Verifications"
+    columns = ("stage", "freight_name", "phase", "analysis_run", "started", "finished", "message")
+
+
+@dataclass(frozen=True, repr=False)
+class Metric(Record):
+    """One metric of an AnalysisRun: what was asked, and how the answers were judged."""
+
+    metric: str
+    phase: str
+    measurements: int
+    value: str
+    message: str
+
+
+class MetricTable(Table[Metric]):
+    """The metrics of an AnalysisRun."""
+
+    title = "Metrics"
+    columns = ("metric", "phase", "measurements", "value", "message")
+
+
+def verification_table(lab: Lab, stage: str, *, freight_name: str = "") -> VerificationTable:
+    """The verifications that a Stage remembers, newest first.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        freight_name: Of this Freight only.
+
+    Source: `status.freightHistory[].verificationHistory` of Kargo v1.11.2's Stages.
+    """
+    status = kube(lab, lab.control).need(KARGO_API, "Stage", stage, PROJECT).get("status") or {}
+    rows = _verifications(stage, status)
+    return VerificationTable(tuple(row for row in rows if not freight_name or row.freight_name == freight_name))
+
+
+def _verifications(stage: str, status: dict[str, Any]) -> Iterator[Verification]:
+    for collection in status.get("freightHistory") or []:
+        for item in (collection.get("items") or {}).values():
+            for found in collection.get("verificationHistory") or []:
+                yield Verification(
+                    id=found.get("id", ""),
+                    stage=stage,
+                    freight_name=item["name"],
+                    phase=found.get("phase", ""),
+                    analysis_run=(found.get("analysisRun") or {}).get("name", ""),
+                    message=found.get("message", ""),
+                    started=found.get("startTime", ""),
+                    finished=found.get("finishTime", ""),
+                )
+
+
+def metric_table(lab: Lab, analysis_run: str) -> MetricTable:
+    """What an AnalysisRun measured; an empty table where it is not there any more.
+
+    Source: `status.metricResults` of Argo Rollouts' AnalysisRuns.
+    """
+    found = kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", analysis_run, PROJECT) or {}
+    return MetricTable(
+        tuple(
+            Metric(
+                metric=result["name"],
+                phase=result["phase"],
+                measurements=len(result.get("measurements") or []),
+                value=str((result.get("measurements") or [{}])[-1].get("value", "")),
+                message=result.get("message", ""),
+            )
+            for result in (found.get("status") or {}).get("metricResults") or []
+        )
+    )
+
+
+def measured_since(lab: Lab, verification: Verification, moment: datetime) -> bool:
+    """Whether what a verification counts was measured at that time or later.
+
+    Where Freight comes back to a Stage, Kargo writes a new verification that counts the AnalysisRun of an earlier one.
+
+    Args:
+        lab: The lab.
+        verification: The verification.
+        moment: The time, with its zone.
+    """
+    if not verification.analysis_run:
+        return False
+    run = kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", verification.analysis_run, PROJECT)
+    return run is not None and time_of(run["metadata"]["creationTimestamp"]) >= moment
+
+
+def request_verification(lab: Lab, stage: str) -> None:
+    """Ask for a fresh verification of the Freight that a Stage runs.
+
+    Kargo counts an earlier one when Freight comes back to a Stage.
+
+    Raises:
+        LabError: The Stage has not verified anything yet.
+    """
+    known = verification_table(lab, stage)
+    if not known:
+        raise LabError(f"Stage {stage} has verified nothing yet", todo="`labkit get stages` shows how it is")
+    change = {"metadata": {"annotations": {REVERIFY: known[0].id}}}
+    kube(lab, lab.control).patch(KARGO_API, "Stage", stage, change, PROJECT)
+
+
+def reverify(lab: Lab, stage: str) -> Verification:
+    """Have a Stage verify the Freight that it runs afresh, and wait for the result.
+
+    Returns:
+        The new verification, which succeeded.
+
+    Raises:
+        LabError: It failed, or the Stage has not verified anything yet.
+    """
+    known = {row.id for row in verification_table(lab, stage)}
+    request_verification(lab, stage)
+
+    def newest() -> Verification | None:
+        refresh(lab, "Stage", stage)
+        return next((row for row in verification_table(lab, stage) if row.id not in known), None)
+
+    found = wait_for(
+        f"Stage {stage} to be verified afresh",
+        newest,
+        lambda now: now is not None and now.phase == "Successful",
+        failed=lambda now: now is not None and now.done and now.phase != "Successful",
+        describe=lambda now: f"{now.phase} {now.message}".strip() if now else "not begun",
+        interval=0.5,
+        timeout=lab.limits.promotion_seconds,
+        todo=f"`kubectl --context {lab.control.context} -n {PROJECT} get analysisruns`",
+    )
+    assert found is not None
+    return found

@@ -1,0 +1,92 @@
+"""The pod runners: one for each cluster, and an end for the processes that they leave running when they are stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import psutil
+import yaml
+
+from labkit.clusters import provider
+from labkit.config import BackOff, Environment, Lab
+from labkit.process import LOOPBACK, POD_MARK, PYTHON, end_processes
+from labkit.services.supervisor import Service, Supervisor
+
+_FIRST_NETWORK = 200
+
+
+def pod_runner(environment: Environment) -> str:
+    """The service's name."""
+    return f"podrunner-{environment.name}"
+
+
+def ensure_pod_runners(lab: Lab) -> None:
+    """Run pods that ask for it as processes, in each cluster; nothing where all pods are simulated."""
+    if lab.settings.pods == "simulated":
+        return
+    Supervisor(lab).ensure_services(_service(lab, environment) for environment in lab.environments)
+
+
+def stop_pod_runners(lab: Lab) -> None:
+    """Stop the runners, and all processes of their pods: as when a node is switched off."""
+    supervisor = Supervisor(lab)
+    for environment in lab.environments:
+        supervisor.stop_service(pod_runner(environment))
+    end_pods(lab)
+
+
+def end_pods(lab: Lab) -> None:
+    """End all processes of pods; without a runner, nothing starts them again."""
+    end_processes(pod_processes(lab))
+
+
+def pod_processes(lab: Lab) -> list[psutil.Process]:
+    """All processes of the lab's pods, known by the mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(POD_MARK) == str(lab.home.root):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def pods_proxy(lab: Lab, environment: Environment, namespace: str) -> str:
+    """The proxy through which an environment's Services are reached, as `http://SERVICE:PORT`, from a namespace."""
+    return f"http://{namespace}:labkit@{LOOPBACK}:{lab.port('pods', environment)}"
+
+
+def _service(lab: Lab, environment: Environment) -> Service:
+    name, port = pod_runner(environment), lab.port("pods", environment)
+    folder = lab.home.services / name
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "environment": environment.name,
+                "kubeconfig": str(provider(lab).own_kubeconfig(environment)),
+                "port": port,
+                "home": str(lab.home.root),
+                "folder": str(lab.home.pods / environment.name),
+                "images": str(lab.home.pods / "images"),
+                "network": f"10.{_FIRST_NETWORK + environment.index}",
+                "restartBackOff": _pauses(lab.pods.restarts),
+                "pullBackOff": _pauses(lab.pods.pulls),
+                "logBytes": lab.pods.log_bytes,
+            },
+            sort_keys=False,
+        )
+    )
+    return Service(
+        name=name,
+        about=f"runs pods of {environment.context} as processes",
+        command=(PYTHON, "-m", "labkit.podrunner", "--config", str(config)),
+        health=f"http://{LOOPBACK}:{port}/healthz",
+        ports={"pods": port},
+    )
+
+
+def _pauses(back_off: BackOff) -> Mapping[str, float]:
+    return {"firstSeconds": back_off.first_seconds, "longestSeconds": back_off.longest_seconds}

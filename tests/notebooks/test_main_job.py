@@ -1,0 +1,118 @@
+"""`make lab`: the notebooks bring up the lab and leave it as the seed's table says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labkit.checks import check, seed_versions
+from labkit.config import Lab
+from labkit.kubectl import kubectl
+from labkit.paths import NOTEBOOKS
+from labkit.process import PYTHON, run
+from labkit.runner import notebook_files, run_notebooks
+
+
+def _commands() -> list[str]:
+    commands = []
+    for file in sorted(NOTEBOOKS.glob("*.ipynb")):
+        for cell in nbformat.read(file, as_version=4).cells:
+            if cell.cell_type == "code":
+                commands += [
+                    call.args[1].value
+                    for call in ast.walk(ast.parse(cell.source))
+                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "kubectl"
+                ]
+    return commands
+
+
+def _cluster_state(lab: Lab) -> dict[str, object]:
+    """What a learner's kubectl shows of an environment: revision of the Application, image tags, uids of the pods."""
+    state: dict[str, object] = {}
+    for environment in lab.environments:
+        context = f"--context {environment.context}"
+        pods = json.loads(kubectl(lab, f"kubectl {context} -n demo-app get pods -o json").output)["items"]
+        app = json.loads(kubectl(lab, f"kubectl {context} -n argocd get application demo-app -o json").output)
+        state[environment.name] = {
+            "revision": app["status"]["sync"]["revision"],
+            "pods": sorted(pod["metadata"]["uid"] for pod in pods),
+        }
+    return state
+
+
+def test_every_notebook_left_an_executed_copy_and_a_page(executed: Path) -> None:
+    for file in notebook_files():
+        copy = nbformat.read(executed / file.name, as_version=4)
+        unexecuted = [cell.source for cell in copy.cells if cell.cell_type == "code" and cell.execution_count is None]
+        assert not unexecuted, f"{file.name}: cells without execution count"
+        assert (executed / f"{file.stem}.html").stat().st_size > 10_000
+    assert "kargolite" in (executed / "report.html").read_text() or "kargo" in (executed / "report.html").read_text()
+
+
+@pytest.mark.parametrize("environment", ["dev", "pre", "prod"])
+def test_each_cluster_runs_the_seeds_versions(lab: Lab, environment: str) -> None:
+    command = f"kubectl --context gitops-{environment} -n demo-app get deployments"
+    images = kubectl(lab, f"{command} -o jsonpath={{.items[*].spec.template.spec.containers[0].image}}").output
+    found = dict(image.rsplit("/", 1)[1].rsplit(":", 1) for image in images.split())
+    assert found == seed_versions(lab)[environment]
+
+
+@pytest.mark.parametrize("environment", ["dev", "pre", "prod"])
+def test_each_application_is_synced_and_healthy(lab: Lab, environment: str) -> None:
+    shown = kubectl(
+        lab,
+        f"kubectl --context gitops-{environment} -n argocd get application demo-app "
+        "-o jsonpath={.status.sync.status},{.status.health.status}",
+    )
+    assert shown.output == "Synced,Healthy"
+
+
+@pytest.mark.parametrize("stage", ["dev", "pre", "prod"])
+def test_each_stage_is_healthy_and_verified(lab: Lab, stage: str) -> None:
+    shown = json.loads(kubectl(lab, f"kubectl --context gitops-dev -n demo-app get stage {stage} -o json").output)
+    conditions = {item["type"]: item["status"] for item in shown["status"]["conditions"]}
+    assert conditions == {"Ready": "True", "Healthy": "True", "Verified": "True"}, shown["status"]["conditions"]
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_commands_shown_in_the_notebooks_work_in_a_shell(lab: Lab, command: str) -> None:
+    environment = run(["bash", "-c", f'eval "$({PYTHON} -m labkit env)"; env'], env={"LABKIT_HOME": str(lab.home.root)})
+    variables = dict(line.split("=", 1) for line in environment.splitlines() if "=" in line)
+    wanted = {name: variables[name] for name in ("KUBECONFIG", "KUBECACHEDIR", "PATH")}
+    assert run(shlex.split(command), env=wanted).strip()
+
+
+@pytest.mark.parametrize("name", ["clusters", "argocd", "repos", "kargo", "ci", "versions", "branches", "verified"])
+def test_checks_hold_after_the_main_job(lab: Lab, name: str) -> None:
+    assert check(lab, name).found
+
+
+@pytest.fixture
+def in_the_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal in which the lab is the one that commands mean."""
+    monkeypatch.setenv("LABKIT_HOME", str(lab.home.root))
+    monkeypatch.delenv("LABKIT_PORT_BASE")
+
+
+@pytest.mark.usefixtures("in_the_lab")
+def test_a_second_run_on_the_running_lab_changes_nothing(lab: Lab) -> None:
+    before = _cluster_state(lab)
+    run_notebooks(lab)
+    assert _cluster_state(lab) == before
+
+
+def test_the_notebooks_folder_holds_notebooks_only() -> None:
+    assert [path.name for path in NOTEBOOKS.iterdir() if path.suffix != ".ipynb" and path.name[0] != "."] == []
+
+
+@pytest.mark.usefixtures("in_the_lab")
+def test_promotion_in_depth_leaves_the_versions_as_it_found_them(lab: Lab) -> None:
+    folder = run_notebooks(lab, ["10-promotion-in-depth"])
+    assert (folder / "10-promotion-in-depth.html").stat().st_size > 10_000
+    for name in ("versions", "branches", "verified", "evidence"):
+        assert check(lab, name).found

@@ -1,0 +1,70 @@
+"""Check your work: what a check says where the work is not done."""
+
+import socket
+
+import pytest
+
+from labkit import checks
+from labkit.checks import NotYet, check, check_names, seed_versions
+from labkit.config import load_lab
+from labkit.errors import UsageError
+from labkit.paths import LabHome
+from labkit.process import LOOPBACK
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A lab that does not exist."""
+    return load_lab(LabHome(tmp_path / "lab"))
+
+
+def test_an_unknown_check_is_wrong_usage(lab):
+    with pytest.raises(UsageError, match="no check 'cluster'") as caught:
+        check(lab, "cluster")
+    assert caught.value.exit_code == 2
+    for name in check_names():
+        assert name in caught.value.todo
+
+
+def test_a_check_that_holds_says_what_was_found(lab):
+    checked = check(lab, "stopped")
+    assert checked.name == "stopped"
+    assert str(checked) == repr(checked) == f"✓ stopped: {checked.found}"
+    assert checked.found in checked._repr_html_()
+
+
+def test_a_check_that_does_not_hold_says_what_was_seen_and_gives_a_hint(lab):
+    port = lab.port("gitea")
+    with socket.create_server((LOOPBACK, port)), pytest.raises(NotYet) as caught:
+        check(lab, "stopped")
+    assert caught.value.what == "Check 'stopped' does not hold"
+    assert str(port) in caught.value.seen
+    assert "99-clean-up" in caught.value.todo
+    assert caught.value.exit_code == 1
+
+
+def test_a_check_that_cannot_be_made_says_why_and_gives_a_hint(lab):
+    with pytest.raises(NotYet) as caught:
+        check(lab, "clusters")
+    assert "could not be made" in caught.value.what
+    assert "kubectl" in caught.value.what
+    assert "01-create-clusters" in caught.value.todo
+
+
+@pytest.mark.parametrize("name", [name for name in check_names() if name not in ("machine", "stopped")])
+def test_no_check_holds_where_there_is_no_lab(lab, name):
+    with pytest.raises(NotYet) as caught:
+        check(lab, name)
+    assert caught.value.todo
+
+
+@pytest.mark.parametrize("name", check_names())
+def test_every_check_says_by_which_route_it_looks(name):
+    function, hint = checks._checks[name]
+    assert function.__doc__.startswith("By "), "the docstring names the route"
+    assert hint
+
+
+def test_the_seeds_versions_are_those_of_the_releases(lab):
+    assert seed_versions(lab)["prod"] == {"frontend": "0.9.0", "backend": "2.0.5", "database": "1.4.7"}
+    assert list(seed_versions(lab)) == ["prod", "pre", "dev"]
