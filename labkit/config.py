@@ -16,7 +16,8 @@ from labkit.paths import DATA, LabHome, lab_home
 
 PROVIDERS = ("kwok",)
 ENGINES = ("auto", "kargo", "kargolite")
-PODS = ("simulated", "process")
+PODS = ("process", "simulated")
+TRAFFIC = ("on", "off")
 
 CONTROL_ENVIRONMENT = "dev"
 NAMESPACE = "demo-app"
@@ -29,6 +30,7 @@ SOURCE_REPO = "demo-app"
 GITOPS_REPO = "gitops"
 BOT = "kargo-bot"
 GATE_BOT = "gate-bot"
+ACCEPTANCE = "acceptance"
 
 # What labkit writes on Promotions and on the ProjectConfig.
 REASON = "lab.labkit.dev/reason"
@@ -107,6 +109,19 @@ class PodRules:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What people do with an environment's demo app all the time.
+
+    Attributes:
+        requests_per_second: How often somebody asks for something, on average.
+        customers: The names that orders are placed under.
+    """
+
+    requests_per_second: float
+    customers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Settings:
     """What was chosen when a lab was created; kept in `$LABKIT_HOME/lab.yaml`."""
 
@@ -114,6 +129,7 @@ class Settings:
     port_base: int
     kargo: str
     pods: str
+    traffic: str
 
 
 class Choices(TypedDict, total=False):
@@ -124,12 +140,14 @@ class Choices(TypedDict, total=False):
         port_base: The first of the lab's ports.
         kargo: Which Kargo engine (`auto`, `kargo` or `kargolite`).
         pods: Whether pods that ask for it run as processes (`process`), or all are simulated (`simulated`).
+        traffic: Whether there is steady traffic to the demo app (`on` or `off`).
     """
 
     provider: str | None
     port_base: int | None
     kargo: str | None
     pods: str | None
+    traffic: str | None
 
 
 @dataclass(frozen=True)
@@ -144,6 +162,8 @@ class Lab:
     people: Mapping[str, str]
     limits: Limits
     pods: PodRules
+    acceptance: str
+    traffic: Mapping[str, Traffic]
     _ports: Mapping[str, int]
     _environment_ports: Mapping[str, int]
     _stride: int
@@ -206,8 +226,17 @@ class Lab:
         return f"127.0.0.1:{self.port('gitea')}"
 
     def image(self, tier: str) -> str:
-        """The image repository of a tier."""
+        """The image repository of a tier, or of the acceptance tests."""
         return f"{self.registry}/{ORGANISATION}/{tier}"
+
+    @property
+    def acceptance_image(self) -> str:
+        """The image with the acceptance tests."""
+        return f"{self.image(ACCEPTANCE)}:{self.acceptance}"
+
+    def app_url(self, environment: Environment) -> str:
+        """The demo app's page in an environment, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port('app', environment)}"
 
     def repo_url(self, repo: str) -> str:
         """The clone address of one of the lab's repos."""
@@ -221,21 +250,14 @@ def _data() -> dict[str, Any]:
 
 
 def _checked(settings: Settings, source: str) -> Settings:
-    if settings.provider not in PROVIDERS:
-        raise UsageError(
-            f"{source}: provider {settings.provider!r} is not known",
-            todo=f"use one of: {', '.join(PROVIDERS)}",
-        )
-    if settings.kargo not in ENGINES:
-        raise UsageError(
-            f"{source}: LABKIT_KARGO {settings.kargo!r} is not known",
-            todo=f"use one of: {', '.join(ENGINES)}",
-        )
-    if settings.pods not in PODS:
-        raise UsageError(
-            f"{source}: LABKIT_PODS {settings.pods!r} is not known",
-            todo=f"use one of: {', '.join(PODS)}",
-        )
+    for name, value, known in (
+        ("provider", settings.provider, PROVIDERS),
+        ("LABKIT_KARGO", settings.kargo, ENGINES),
+        ("LABKIT_PODS", settings.pods, PODS),
+        ("LABKIT_TRAFFIC", settings.traffic, TRAFFIC),
+    ):
+        if value not in known:
+            raise UsageError(f"{source}: {name} {value!r} is not known", todo=f"use one of: {', '.join(known)}")
     if not 1024 <= settings.port_base <= 65000:
         raise UsageError(f"{source}: port base {settings.port_base} is not between 1024 and 65000")
     return settings
@@ -250,6 +272,7 @@ def _asked_by_environment() -> dict[str, Any]:
         "port_base": int(port_base) if port_base else None,
         "kargo": os.environ.get("LABKIT_KARGO"),
         "pods": os.environ.get("LABKIT_PODS"),
+        "traffic": os.environ.get("LABKIT_TRAFFIC"),
     }
     return {key: value for key, value in asked.items() if value}
 
@@ -268,7 +291,7 @@ def load_settings(home: LabHome) -> Settings:
                 seen=str(error),
                 todo=f"give it the lines {', '.join(f'`{field.name}: …`' for field in fields(Settings))}",
             ) from error
-    defaults = Settings(provider="kwok", port_base=_data()["portBase"], kargo="auto", pods="simulated")
+    defaults = Settings(provider="kwok", port_base=_data()["portBase"], kargo="auto", pods="process", traffic="on")
     return _checked(replace(defaults, **_asked_by_environment()), "The environment")
 
 
@@ -350,6 +373,10 @@ def load_lab(home: LabHome | str | Path | None = None) -> Lab:
             pulls=_back_off(data["pods"]["pullBackOff"]),
             log_bytes=data["pods"]["logBytes"],
         ),
+        acceptance=data["acceptance"],
+        traffic={
+            name: Traffic(item["requestsPerSecond"], tuple(item["customers"])) for name, item in data["traffic"].items()
+        },
         _ports=data["ports"],
         _environment_ports=data["environmentPorts"],
         _stride=data["environmentPortStride"],

@@ -17,8 +17,10 @@ from labkit.services.guard import ensure_guard
 from labkit.services.kargo import Engine, ensure_engine, ensure_kargo, ensure_project
 from labkit.services.people import ensure_people
 from labkit.services.pods import end_pods, ensure_pod_runners, stop_pod_runners
+from labkit.services.prometheus import ensure_prometheus
 from labkit.services.rollouts import ensure_rollouts
 from labkit.services.supervisor import ServiceTable, Supervisor
+from labkit.services.traffic import ensure_traffic
 from labkit.services.valkey import ensure_valkey
 from labkit.services.watchdog import WATCHDOG, ensure_watchdog
 from labkit.toolchain import Toolset, ensure_tools, link_into
@@ -93,7 +95,7 @@ def _ensure_git(lab: Lab, tools: Toolset) -> None:
 
 
 def install_kargo(lab: Lab) -> Engine:
-    """Kargo, its verification and the CI that feeds it (notebook 03).
+    """Kargo, what verifies for it and the CI that feeds it (notebook 03).
 
     Returns:
         The engine that reconciles Kargo's resources, and why that one.
@@ -103,6 +105,9 @@ def install_kargo(lab: Lab) -> Engine:
     with step("Start Kargo, the analysis controllers and CI", expect=10):
         ensure_rollouts(lab, tools)
         engine = ensure_kargo(lab, tools)
+    with step("Start Prometheus, and traffic to the demo app", expect=2):
+        ensure_traffic(lab)
+        ensure_prometheus(lab, tools)
     with step("Create the Kargo Project with its Warehouse and Stages", expect=3):
         ensure_project(lab)
         ensure_ci(lab)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -49,3 +50,14 @@ def run_program(module: str, name: str, about: str | None, work: Callable[[Path]
         print(f"{name} could not start: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+async def until_told_to_stop(work: Coroutine[Any, Any, None]) -> None:
+    """Do work that has no end of its own, until the program gets SIGINT or SIGTERM."""
+    working = asyncio.create_task(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, working.cancel)
+    try:
+        await working
+    except asyncio.CancelledError:
+        return

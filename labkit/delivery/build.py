@@ -31,7 +31,7 @@ class UnitTests:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The images of a commit by tier: those that are new, and those whose version was out already, unchanged."""
+    """The images of a commit by name: those that are new, and those whose version was out already, unchanged."""
 
     pushed: dict[str, str]
     unchanged: dict[str, str]
@@ -58,16 +58,16 @@ class Commit:
     url: str
 
 
-def run_unit_tests(source: Path, tiers: Sequence[str], log: IO[str], *, timeout: float) -> UnitTests:
+def run_unit_tests(source: Path, parts: Sequence[str], log: IO[str], *, timeout: float) -> UnitTests:
     """Run pytest at the root of a checkout, with the requirements that the checkout names and no others.
 
     Args:
         source: The checkout.
-        tiers: Its tiers.
+        parts: Its folders that become images.
         log: Where pytest's output goes.
         timeout: Seconds that the tests may take.
     """
-    files = [source / TEST_REQUIREMENTS, *(source / tier / "requirements.txt" for tier in tiers)]
+    files = [source / TEST_REQUIREMENTS, *(source / part / "requirements.txt" for part in parts)]
     missing = [file.relative_to(source).as_posix() for file in files if not file.is_file()]
     if missing:
         return UnitTests(False, f"{', '.join(missing)} is missing")
@@ -117,8 +117,8 @@ def _summary(said: str, code: int) -> str:
     return f"{last}: {', '.join(failed)}" if failed else last
 
 
-def build_images(commit: Commit, tiers: Sequence[str], registry: Registry, organisation: str) -> BuildResult:
-    """Build every tier's image, and push those whose tag is new.
+def build_images(commit: Commit, parts: Sequence[str], registry: Registry, organisation: str) -> BuildResult:
+    """Build the image of every part, and push those whose tag is new.
 
     All are built and compared before the first is pushed, so that a refused one leaves nothing behind.
 
@@ -129,24 +129,24 @@ def build_images(commit: Commit, tiers: Sequence[str], registry: Registry, organ
     """
     new: list[Image] = []
     unchanged = {}
-    for tier in tiers:
-        file = commit.source / tier / "VERSION"
+    for part in parts:
+        file = commit.source / part / "VERSION"
         if not file.is_file():
-            raise LabError(f"{tier}/VERSION is missing", todo="write MAJOR.MINOR.PATCH into it")
+            raise LabError(f"{part}/VERSION is missing", todo="write MAJOR.MINOR.PATCH into it")
         try:
             tag = image_tag(file.read_text(), commit.branch, commit.revision)
         except LabError as error:
-            raise LabError(f"{tier}/{error.what}", todo=error.todo) from error
-        image = build_image(commit.source, tier, tag, commit.revision, created=commit.created, url=commit.url)
-        published = registry.find(f"{organisation}/{tier}", tag)
+            raise LabError(f"{part}/{error.what}", todo=error.todo) from error
+        image = build_image(commit.source, part, tag, commit.revision, created=commit.created, url=commit.url)
+        published = registry.find(f"{organisation}/{part}", tag)
         if published is None:
             new.append(image)
         elif published.content_digest == image.content_digest:
-            unchanged[tier] = tag
+            unchanged[part] = tag
         else:
             origin = published.labels.get("org.opencontainers.image.revision", "unknown")[:7]
             raise LabError(
-                f"{tier} {tag} is out already with other content (commit {origin})", todo=f"raise {tier}/VERSION"
+                f"{part} {tag} is out already with other content (commit {origin})", todo=f"raise {part}/VERSION"
             )
     for image in new:
         registry.push(image, f"{organisation}/{image.tier}")

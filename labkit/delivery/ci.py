@@ -75,7 +75,7 @@ class CiConfig:
     token: str
     webhook_secret: str
     registry: str
-    tiers: tuple[str, ...]
+    images: tuple[str, ...]
     work_dir: Path
     test_seconds: float
     after_build: tuple[WarehouseRef, ...]
@@ -98,7 +98,7 @@ class CiConfig:
                 token=values.pop("token"),
                 webhook_secret=values.pop("webhookSecret"),
                 registry=values.pop("registry"),
-                tiers=tuple(values.pop("tiers")),
+                images=tuple(values.pop("images")),
                 work_dir=Path(values.pop("workDir")),
                 test_seconds=float(values.pop("testSeconds", 120)),
                 after_build=tuple(
@@ -240,7 +240,7 @@ class Ci:
             _write(lines, f"done after {time.monotonic() - started:.1f} s")
 
     def _test_and_build(self, commit: Commit, lines: IO[str]) -> None:
-        tests = run_unit_tests(commit.source, self.config.tiers, lines, timeout=self.config.test_seconds)
+        tests = run_unit_tests(commit.source, self.config.images, lines, timeout=self.config.test_seconds)
         self._say(commit.revision, UNIT_TESTS, "success" if tests.passed else "failure", tests.summary)
         if not tests.passed:
             _write(lines, "no image is built: the unit tests failed")
@@ -248,7 +248,7 @@ class Ci:
             return
         self._say(commit.revision, BUILD, "pending", "building")
         try:
-            built = build_images(commit, self.config.tiers, self._registry, self.config.organisation)
+            built = build_images(commit, self.config.images, self._registry, self.config.organisation)
         except (RegistryError, WheelsError):
             raise
         except LabError as error:

@@ -29,11 +29,17 @@ def ensure_repos(lab: Lab) -> None:
         gitea.ensure_branch_protection(repo, environment.branch, _protection(environment.name))
 
 
-def _seed_main(lab: Lab) -> None:
-    copy = working_copy(lab, GITOPS_REPO, ADMIN)
+def gitops_files(lab: Lab) -> dict[str, bytes]:
+    """What the gitops repo begins with: the content of each file by its path."""
     root = DATA / "gitops"
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    copy.replace_tree({file: render(f"gitops/{file}", registry=lab.registry).encode() for file in files})
+    values = {"registry": lab.registry, "acceptance": lab.acceptance}
+    return {file: render(f"gitops/{file}", **values).encode() for file in files}
+
+
+def _seed_main(lab: Lab) -> None:
+    copy = working_copy(lab, GITOPS_REPO, ADMIN)
+    copy.replace_tree(gitops_files(lab))
     copy.commit_and_push("Describe the demo app in DEV, PRE and PROD")
 
 

@@ -1,7 +1,8 @@
 """The way between pods: an HTTP proxy that knows the cluster's Services.
 
 A pod's process has it as HTTP_PROXY, with its namespace as the user: `http://demo-app:frontend-1@127.0.0.1:N`. Beside
-requests to Services it answers its own `/healthz` and `/metrics`.
+requests to Services it answers its own `/healthz` and `/metrics`. A gateway is a port of its own for one Service, for
+those outside the cluster who know no proxy.
 
 A request goes to one ready endpoint. If that cannot be connected to, nothing has been sent, and the next one is tried,
 whatever the method. If it breaks off before its answer is there, the next one is tried for methods that may be repeated
@@ -13,14 +14,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 from aiohttp import web
 
 from labkit.podrunner.metrics import Metrics
-from labkit.podrunner.services import Endpoint, Services, UnknownHost, parse_host
+from labkit.podrunner.services import Endpoint, Host, Services, UnknownHost, parse_host
+from labkit.podrunner.settings import Gateway
 from labkit.process import LOOPBACK
 
 log = logging.getLogger("podrunner.proxy")
@@ -61,7 +64,7 @@ class _Broken(Exception):  # noqa: N818 (it reads as what it is)
 
 
 class Proxy:
-    """Answers on one port of 127.0.0.1.
+    """Answers on ports of 127.0.0.1: one for pods, and one for each gateway.
 
     Args:
         services: What names stand for.
@@ -75,10 +78,10 @@ class Proxy:
         self._locate = locate
         self._metrics = metrics
         self._problems = problems
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
+        self._runners: list[web.ServerRunner] = []
         self._client: aiohttp.ClientSession | None = None
 
-    async def start(self, port: int) -> None:
+    async def start(self, port: int, gateways: Iterable[Gateway] = ()) -> None:
         """Listen."""
         # A connection that is used again may be to a process that has just been killed: each request has its own.
         self._client = aiohttp.ClientSession(
@@ -88,26 +91,39 @@ class Proxy:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, port, backlog=1024).start()
+        await self._listen(port, self._answer)
+        for gateway in gateways:
+            host = Host(gateway.service, gateway.namespace, "", gateway.service_port)
+            await self._listen(gateway.port, partial(self._pass_on, host, gateway.namespace))
+
+    async def _listen(self, port: int, answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            if request.method == "CONNECT" or "upgrade" in request.headers.get("Connection", "").lower():
+                return _refusal(501, "only HTTP requests are passed on, no tunnels and no upgrades")
+            return await answer(request)
+
+        runner = web.ServerRunner(web.Server(handle, access_log=None))
+        self._runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, LOOPBACK, port, backlog=1024).start()
 
     async def stop(self) -> None:
         """Stop listening."""
-        await self._runner.cleanup()
+        for runner in self._runners:
+            await runner.cleanup()
         if self._client:
             await self._client.close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.method == "CONNECT" or "upgrade" in request.headers.get("Connection", "").lower():
-            return _refusal(501, "only HTTP requests are passed on, no tunnels and no upgrades")
         if not request.raw_path.lower().startswith("http://"):
             return await self._own_page(request)
         try:
-            answer = await self._pass_on(request)
+            host = parse_host(request.url.host or "", request.url.explicit_port)
         except UnknownHost as error:
-            answer = _refusal(502, error.what)
-        self._metrics.answered("ok" if answer.status < 500 else "failed")
-        return answer
+            self._metrics.answered("failed")
+            return _refusal(502, error.what)
+        caller = namespace_of_caller(request.headers.get("Proxy-Authorization", ""))
+        return await self._pass_on(host, caller, request)
 
     async def _own_page(self, request: web.BaseRequest) -> web.Response:
         if request.path == "/healthz":
@@ -122,11 +138,19 @@ class Proxy:
             )
         return _refusal(404, "this is a proxy: it has /healthz and /metrics, and passes on http://SERVICE.NAMESPACE/…")
 
-    async def _pass_on(self, request: web.BaseRequest) -> web.StreamResponse:
-        url = request.url
-        host = parse_host(url.host or "", url.explicit_port)
-        endpoints = self._services.endpoints(host, namespace_of_caller(request.headers.get("Proxy-Authorization", "")))
-        said = f"no endpoint of {url.authority} is ready"
+    async def _pass_on(self, host: Host, caller: str, request: web.BaseRequest) -> web.StreamResponse:
+        """Pass a request on to a Service, on behalf of somebody in the namespace `caller`."""
+        try:
+            answer = await self._ask(request, self._services.endpoints(host, caller))
+        except UnknownHost as error:
+            answer = _refusal(502, error.what)
+        self._metrics.answered("ok" if answer.status < 500 else "failed")
+        return answer
+
+    async def _ask(self, request: web.BaseRequest, endpoints: Sequence[Endpoint]) -> web.StreamResponse:
+        """The answer of the first endpoint that gives one."""
+        authority = request.url.authority
+        said = f"no endpoint of {authority} is ready"
         body = await _Body.of(request)
         # Those whose process is known to be gone are not asked.
         targets = [port for port in (self._locate(endpoint) for endpoint in endpoints) if port is not None]
@@ -139,7 +163,7 @@ class Proxy:
                 said = str(error)
                 may_repeat = error.nothing_sent or (request.method in _REPEATABLE and body.repeatable)
                 if not may_repeat:
-                    return _refusal(502, f"{url.authority} broke off: {said}")
+                    return _refusal(502, f"{authority} broke off: {said}")
         return _refusal(503, said)
 
     async def _try(self, request: web.BaseRequest, port: int, body: _Body) -> web.StreamResponse:

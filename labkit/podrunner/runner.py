@@ -59,7 +59,7 @@ class Runner:
     async def run(self) -> None:
         """Run until cancelled; the pods' processes live on."""
         self._prepare_folder()
-        await self._proxy.start(self.settings.port)
+        await self._proxy.start(self.settings.port, self.settings.gateways)
         self._nodes.on_change(lambda _, __: self._look_again())
         self.pods.on_change(self._changed)
         tasks = [asyncio.create_task(informer.run()) for informer in self._informers]

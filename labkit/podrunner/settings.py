@@ -13,6 +13,23 @@ from labkit.podrunner.backoff import Pauses
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """A port of 127.0.0.1 that leads to a Service, as a cluster's load balancer would.
+
+    Attributes:
+        port: The port.
+        namespace: The Service's namespace.
+        service: Its name.
+        service_port: The port of the Service.
+    """
+
+    port: int
+    namespace: str
+    service: str
+    service_port: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """Whose pods to run, and where.
 
@@ -27,6 +44,7 @@ class Settings:
         restarts: The pauses between restarts of a container.
         pulls: The pauses between pulls of an image.
         log_bytes: The size at which a log is rotated.
+        gateways: Ways in from outside the cluster.
     """
 
     environment: str
@@ -39,6 +57,7 @@ class Settings:
     restarts: Pauses
     pulls: Pauses
     log_bytes: int
+    gateways: tuple[Gateway, ...]
 
 
 def load_settings(path: Path) -> Settings:
@@ -60,6 +79,10 @@ def load_settings(path: Path) -> Settings:
             restarts=_pauses(data["restartBackOff"]),
             pulls=_pauses(data["pullBackOff"]),
             log_bytes=int(data["logBytes"]),
+            gateways=tuple(
+                Gateway(int(item["port"]), str(item["namespace"]), str(item["service"]), int(item["servicePort"]))
+                for item in data["gateways"]
+            ),
         )
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is no pod runner's configuration", seen=f"{type(error).__name__}: {error}") from error

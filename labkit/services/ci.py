@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from labkit.clusters import provider
-from labkit.config import ORGANISATION, PROJECT, SOURCE_REPO, WAREHOUSE, Lab
+from labkit.config import ACCEPTANCE, ORGANISATION, PROJECT, SOURCE_REPO, WAREHOUSE, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import ADMIN, CI, gitea_as, gitea_token
 from labkit.passwords import password
@@ -55,7 +55,7 @@ def _write_config(lab: Lab) -> Path:
                 "token": gitea_token(lab, CI),
                 "webhookSecret": _secret(lab),
                 "registry": lab.registry,
-                "tiers": list(lab.tiers),
+                "images": [*lab.tiers, ACCEPTANCE],
                 "workDir": str(folder / "work"),
                 "testSeconds": lab.limits.build_seconds,
                 "afterBuild": [

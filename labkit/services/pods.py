@@ -8,10 +8,12 @@ import psutil
 import yaml
 
 from labkit.clusters import provider
-from labkit.config import BackOff, Environment, Lab
+from labkit.config import NAMESPACE, BackOff, Environment, Lab
 from labkit.process import LOOPBACK, POD_MARK, PYTHON, end_processes
 from labkit.services.supervisor import Service, Supervisor
 
+FRONT_TIER = "frontend"
+SERVICE_PORT = 8080
 _FIRST_NETWORK = 200
 
 
@@ -20,9 +22,14 @@ def pod_runner(environment: Environment) -> str:
     return f"podrunner-{environment.name}"
 
 
+def runs_pods(lab: Lab) -> bool:
+    """Whether pods that ask for it run as processes."""
+    return lab.settings.pods == "process"
+
+
 def ensure_pod_runners(lab: Lab) -> None:
     """Run pods that ask for it as processes, in each cluster; nothing where all pods are simulated."""
-    if lab.settings.pods == "simulated":
+    if not runs_pods(lab):
         return
     Supervisor(lab).ensure_services(_service(lab, environment) for environment in lab.environments)
 
@@ -75,6 +82,14 @@ def _service(lab: Lab, environment: Environment) -> Service:
                 "restartBackOff": _pauses(lab.pods.restarts),
                 "pullBackOff": _pauses(lab.pods.pulls),
                 "logBytes": lab.pods.log_bytes,
+                "gateways": [
+                    {
+                        "port": lab.port("app", environment),
+                        "namespace": NAMESPACE,
+                        "service": FRONT_TIER,
+                        "servicePort": SERVICE_PORT,
+                    }
+                ],
             },
             sort_keys=False,
         )
@@ -84,7 +99,7 @@ def _service(lab: Lab, environment: Environment) -> Service:
         about=f"runs pods of {environment.context} as processes",
         command=(PYTHON, "-m", "labkit.podrunner", "--config", str(config)),
         health=f"http://{LOOPBACK}:{port}/healthz",
-        ports={"pods": port},
+        ports={"pods": port, "app": lab.port("app", environment)},
     )
 
 

@@ -13,8 +13,11 @@ from typing import Any
 from labkit.config import Environment, Lab, load_lab
 from labkit.kubectl import kubectl
 from labkit.process import PYTHON
+from labkit.wait import wait_for
 
 LABKIT = (PYTHON, "-m", "labkit")
+# The pods of the app itself, and not those of its tests.
+TIERS = "app.kubernetes.io/component!=acceptance"
 
 
 def variables(lab: Lab, **more: str) -> dict[str, str]:
@@ -77,11 +80,26 @@ def get(lab: Lab, environment: Environment, what: str) -> Any:
     return json.loads(kubectl(lab, f"kubectl --context {environment.context} get {what} -o json").output)
 
 
+def wait_settled(lab: Lab, environment: Environment) -> None:
+    """Wait until no pod of a version before is left: a pod that ends still serves, and has a log, for a while."""
+    wait_for(
+        f"the pods of {environment.context} that end to be gone",
+        lambda: [
+            item["metadata"]["name"]
+            for item in get(lab, environment, f"pods -n demo-app -l {TIERS}")["items"]
+            if item["metadata"].get("deletionTimestamp")
+        ],
+        lambda ending: not ending,
+        describe=", ".join,
+        timeout=60,
+    )
+
+
 def rollout_state(lab: Lab, name: str) -> dict[str, Any]:
     """What must not change in an environment that is not promoted to: revision, branch, pods by uid, image tags."""
     environment = lab.environment(name)
     app = get(lab, environment, "application demo-app -n argocd")
-    pods = get(lab, environment, "pods -n demo-app")["items"]
+    pods = get(lab, environment, f"pods -n demo-app -l {TIERS}")["items"]
     return {
         "revision": app["status"]["sync"]["revision"],
         "history": [entry["revision"] for entry in app["status"].get("history", [])],

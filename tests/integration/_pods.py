@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from _ports import ports_of_a_lab
 
 from labkit.clusters import ensure_clusters, kube
 from labkit.config import NAMESPACE, BackOff, Environment, Lab, choose, load_lab
+from labkit.delivery.gitops import gitops_files
 from labkit.delivery.oci import Image, build_image
 from labkit.down import down
 from labkit.install import ensure_programs
@@ -148,14 +148,16 @@ def process_of(status: Mapping[str, Any]) -> psutil.Process:
 def manifests(lab: Lab, environment: Environment, tiers: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the overlay of an environment says, with these images."""
     folder = lab.home.work / "overlays"
-    shutil.copytree(DATA / "gitops", folder, dirs_exist_ok=True)
-    for path in folder.rglob("*.yaml"):
-        path.write_text(path.read_text().replace("<< registry >>", "registry"))
+    for name, content in gitops_files(lab).items():
+        file_of_repo = folder / name
+        file_of_repo.parent.mkdir(parents=True, exist_ok=True)
+        file_of_repo.write_bytes(content)
     kustomize = str(lab.home.bin / "kustomize")
     built = subprocess.run(
         [kustomize, "build", str(folder / "overlays" / environment.name)], capture_output=True, text=True, check=True
     ).stdout
-    found = [item for item in yaml.safe_load_all(built) if item]
+    # The CronJob's image is not in the test's registry.
+    found = [item for item in yaml.safe_load_all(built) if item and item["kind"] != "CronJob"]
     for item in found:
         if item["kind"] == "Deployment":
             container = item["spec"]["template"]["spec"]["containers"][0]

@@ -1,15 +1,13 @@
 """The gitops repo's overlays, rendered as a promotion renders them."""
 
-import shutil
-
 import pytest
 import yaml
 
 from labkit.config import load_lab
-from labkit.paths import DATA, LabHome
+from labkit.delivery.gitops import gitops_files
+from labkit.paths import LabHome
 from labkit.process import run
 from labkit.quantities import quantity
-from labkit.templates import render
 from labkit.toolchain import ensure_tools
 
 REPLICAS = {"dev": 1, "pre": 2, "prod": 3}
@@ -24,9 +22,10 @@ def lab(tmp_path_factory):
 def manifests(lab, tmp_path_factory):
     """The objects of each environment, with the versions of the first release."""
     folder = tmp_path_factory.mktemp("gitops")
-    shutil.copytree(DATA / "gitops", folder, dirs_exist_ok=True)
-    for file in folder.rglob("*.*"):
-        file.write_text(render(f"gitops/{file.relative_to(folder).as_posix()}", registry=lab.registry))
+    for name, content in gitops_files(lab).items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
     kustomize = ensure_tools(["kustomize"]).path("kustomize")
     found = {}
     for environment in lab.environments:

@@ -11,6 +11,7 @@ from labkit.kube import conditions
 from labkit.process import LOOPBACK
 from labkit.rules import rules
 from labkit.services.argocd import argocd_url, verification_token
+from labkit.services.prometheus import prometheus_url
 from labkit.templates import manifests
 from labkit.wait import wait_for
 
@@ -50,6 +51,7 @@ def _values(lab: Lab) -> dict[str, Any]:
                 "name": environment.name,
                 "branch": environment.branch,
                 "upstream": environment.upstream,
+                "app_url": lab.app_url(environment),
                 "argocd_url": argocd_url(lab, environment),
                 "argocd_token": verification_token(lab, environment),
             }
@@ -58,6 +60,9 @@ def _values(lab: Lab) -> dict[str, Any]:
         "project": PROJECT,
         "namespace": NAMESPACE,
         "tiers": list(lab.tiers),
+        "pods": lab.settings.pods,
+        "acceptance_image": lab.acceptance_image,
+        "prometheus_url": prometheus_url(lab),
         "rollback_bot": rules().rollback_bot,
         "emergency": EMERGENCY,
     }

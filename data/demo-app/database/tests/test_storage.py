@@ -2,7 +2,7 @@ import sqlite3
 import threading
 
 import pytest
-from storage import MIGRATIONS, Database, create_service
+from storage import MIGRATIONS, PAGE_SIZE, Database, create_service
 from testing import running
 
 ORDER = {"customer": "Edsger", "item": "Graph paper", "quantity": 2, "unit_price_cents": 450}
@@ -70,6 +70,11 @@ def test_a_stored_order_is_there_for_the_next_process(database, tmp_path):
     number = database.add_order(ORDER)
     again = Database(tmp_path / "orders.sqlite").order(number)
     assert {key: again[key] for key in ORDER} == ORDER
+
+
+def test_a_page_holds_the_newest_orders_oldest_first(database):
+    numbers = [database.add_order(ORDER) for _ in range(PAGE_SIZE + 1)]
+    assert [order["id"] for order in database.orders()] == numbers[1:]
 
 
 def test_over_http(database):

@@ -3,7 +3,7 @@ import sqlite3
 import threading
 
 import pytest
-from storage import MIGRATIONS, Database, create_service
+from storage import MIGRATIONS, PAGE_SIZE, Database, create_service
 from testing import running
 
 ORDER = {"customer": "Edsger", "item": "Graph paper", "quantity": 2, "unit_price_cents": 450}
@@ -83,6 +83,11 @@ def test_orders_from_before_the_currency_are_in_euros(tmp_path):
     new = Database(tmp_path / "orders.sqlite")
     assert 2 in new.migrate()
     assert new.order(number)["currency"] == "EUR"
+
+
+def test_a_page_holds_the_newest_orders_oldest_first(database):
+    numbers = [database.add_order(ORDER) for _ in range(PAGE_SIZE + 1)]
+    assert [order["id"] for order in database.orders()] == numbers[1:]
 
 
 def test_over_http(database):

@@ -3,7 +3,7 @@ import sqlite3
 import threading
 
 import pytest
-from storage import MIGRATIONS, Database, create_service
+from storage import MIGRATIONS, PAGE_SIZE, Database, create_service
 from testing import running
 
 ORDER = {"customer": "Edsger", "item": "Graph paper", "quantity": 2, "unit_price_cents": 450}
@@ -93,6 +93,11 @@ def test_an_order_is_new_until_it_is_given_another_status(database):
         assert server.post(f"/orders/{number}/status", {"status": "lost"}).status == 400
         assert server.post("/orders/999/status", {"status": "sent"}).status == 404
         assert server.get(f"/orders/{number}").json["status"] == "packed"
+
+
+def test_a_page_holds_the_newest_orders_oldest_first(database):
+    numbers = [database.add_order(ORDER) for _ in range(PAGE_SIZE + 1)]
+    assert [order["id"] for order in database.orders()] == numbers[1:]
 
 
 def test_over_http(database):
