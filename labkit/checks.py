@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpx
+
 from labkit.clusters import kube
 from labkit.config import APPLICATION, GITOPS_REPO, NAMESPACE, PROJECT, SOURCE_REPO, Lab
 from labkit.delivery.git import repo_path
@@ -19,6 +21,7 @@ from labkit.process import port_is_free
 from labkit.promotion import freight_table, promotion_table
 from labkit.quantities import quantity
 from labkit.services.argocd import ArgoCD
+from labkit.services.pods import SERVICE_PORT, pods_proxy
 from labkit.status import running_versions
 
 _checks: dict[str, tuple[Callable[[Lab], str], str]] = {}
@@ -191,6 +194,44 @@ def _versions(lab: Lab) -> str:
         for name, versions in sorted(seed_versions(lab).items())
     )
     return f"every cluster runs the seed's versions: {table}"
+
+
+@_check("answers", "wait until the pods are Ready: `labkit status`; in a lab with simulated pods nothing answers")
+def _answers(lab: Lab) -> str:
+    """By each tier's own answer over HTTP, where Kubernetes only says what should run."""
+    for environment in lab.environments:
+        with httpx.Client(proxy=pods_proxy(lab, environment, NAMESPACE), trust_env=False) as client:
+            found = {tier: _version_said_by(client, tier) for tier in lab.tiers}
+        _expect(found, running_versions(lab, environment), f"versions that answer in {environment.context}")
+    return "every tier answers, in the version that its Deployment names"
+
+
+def _version_said_by(client: httpx.Client, tier: str) -> str:
+    try:
+        answer = client.get(f"http://{tier}:{SERVICE_PORT}/version")
+        return str(answer.raise_for_status().json()["version"])
+    except httpx.HTTPError as error:
+        return f"no answer ({error})"
+
+
+@_check("gate-held", "introduce slow-query, wait for DEV, and promote it to PRE")
+def _gate_held(lab: Lab) -> str:
+    """By the AnalysisRuns of PRE and by what its cluster runs, where the gate's verdict came from a Job."""
+    where = f"kubectl --context {lab.control.context} -n {PROJECT}"
+    runs = json.loads(kubectl(lab, f"{where} get analysisruns -l kargo.akuity.io/stage=pre -o json").output)["items"]
+    results = [item for run in runs for item in (run.get("status") or {}).get("metricResults") or []]
+    if ("performance-test", "Failed") not in [(item["name"], item["phase"]) for item in results]:
+        raise AssertionError("no AnalysisRun of pre has a failed performance-test")
+    newest = promotion_table(lab, "pre")[0]
+    if not newest.rolled_back_from:
+        raise AssertionError(f"the newest Promotion of pre, {newest.promotion}, is no rollback")
+    left = {item.name: item for item in freight_table(lab)}[newest.rolled_back_from]
+    if "pre" in left.verified_in:
+        raise AssertionError(f"Freight {left.alias} is verified in pre")
+    running = running_versions(lab, lab.environment("pre"))
+    if running == left.versions:
+        raise AssertionError(f"PRE still runs Freight {left.alias}")
+    return f"PRE refused Freight {left.alias}, went back, and runs {running}"
 
 
 @_check("branches", "run notebook 04-deploy-demo-app, or `labkit deploy`")

@@ -17,7 +17,7 @@ from labkit.paths import DATA, LabHome, lab_home
 PROVIDERS = ("kwok",)
 ENGINES = ("auto", "kargo", "kargolite")
 PODS = ("process", "simulated")
-TRAFFIC = ("on", "off")
+TRAFFIC = ("steady", "none")
 
 CONTROL_ENVIRONMENT = "dev"
 NAMESPACE = "demo-app"
@@ -140,7 +140,7 @@ class Choices(TypedDict, total=False):
         port_base: The first of the lab's ports.
         kargo: Which Kargo engine (`auto`, `kargo` or `kargolite`).
         pods: Whether pods that ask for it run as processes (`process`), or all are simulated (`simulated`).
-        traffic: Whether there is steady traffic to the demo app (`on` or `off`).
+        traffic: Whether there is traffic to the demo app (`steady` or `none`).
     """
 
     provider: str | None
@@ -291,7 +291,7 @@ def load_settings(home: LabHome) -> Settings:
                 seen=str(error),
                 todo=f"give it the lines {', '.join(f'`{field.name}: …`' for field in fields(Settings))}",
             ) from error
-    defaults = Settings(provider="kwok", port_base=_data()["portBase"], kargo="auto", pods="process", traffic="on")
+    defaults = Settings(provider="kwok", port_base=_data()["portBase"], kargo="auto", pods="process", traffic="steady")
     return _checked(replace(defaults, **_asked_by_environment()), "The environment")
 
 

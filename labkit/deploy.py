@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labkit.config import Lab, Release
+from labkit.delivery.defects import Pushed, push_defect, push_fix
 from labkit.delivery.releases import publish_release, wait_for_build
 from labkit.progress import step
 from labkit.promotion import (
@@ -29,6 +30,28 @@ def build_release(lab: Lab, release: Release) -> Freight:
     with step(f"Build {versions}", expect=10):
         wait_for_build(lab, publish_release(lab, release))
         return wait_for_freight(lab, release.versions)
+
+
+def introduce_defect(lab: Lab, name: str) -> Freight:
+    """Push a defect to the demo app's repo, have CI build it, and wait for its Freight.
+
+    Args:
+        lab: The lab, with the newest release in DEV.
+        name: The defect, as in `labkit defect list`.
+    """
+    with step(f"Introduce {name}", expect=10):
+        return _freight_of(lab, push_defect(lab, name))
+
+
+def fix_defect(lab: Lab, name: str) -> Freight:
+    """Push the commit that takes a defect back, have CI build it, and wait for its Freight."""
+    with step(f"Fix {name}", expect=10):
+        return _freight_of(lab, push_fix(lab, name))
+
+
+def _freight_of(lab: Lab, pushed: Pushed) -> Freight:
+    wait_for_build(lab, pushed.commit)
+    return wait_for_freight(lab, pushed.versions)
 
 
 def promote_freight(lab: Lab, stage: str, freight: Freight) -> Freight:

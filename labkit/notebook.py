@@ -3,7 +3,8 @@
 from labkit.charts import pipeline_chart
 from labkit.checks import check
 from labkit.config import choose, load_lab
-from labkit.deploy import build_release, promote_freight
+from labkit.delivery.defects import defect_table
+from labkit.deploy import build_release, fix_defect, introduce_defect, promote_freight
 from labkit.down import down
 from labkit.install import create_clusters, install_argocd, install_kargo
 from labkit.kubectl import kubectl
@@ -15,8 +16,10 @@ from labkit.promotion import (
     find_stage,
     freeze,
     freight_to_promote,
+    gate_results,
     gate_table,
     promotion_diff,
+    promotion_table,
     pull_request,
     reject,
     request_promotion,
@@ -28,7 +31,9 @@ from labkit.promotion import (
     unfreeze,
     validate,
     wait_for_pull_request,
+    wait_for_rollback,
     wait_for_stage,
+    wait_for_verification,
 )
 from labkit.toolchain import find_tools
 from labkit.urls import lab_urls
@@ -39,16 +44,20 @@ __all__ = [
     "check",
     "choose",
     "create_clusters",
+    "defect_table",
     "down",
     "ensure_promotion",
     "evidence",
     "find_stage",
     "find_tools",
+    "fix_defect",
     "freeze",
     "freight_to_promote",
+    "gate_results",
     "gate_table",
     "install_argocd",
     "install_kargo",
+    "introduce_defect",
     "kubectl",
     "lab_urls",
     "load_lab",
@@ -56,6 +65,7 @@ __all__ = [
     "preflight",
     "promote_freight",
     "promotion_diff",
+    "promotion_table",
     "pull_request",
     "reject",
     "request_promotion",
@@ -67,5 +77,7 @@ __all__ = [
     "unfreeze",
     "validate",
     "wait_for_pull_request",
+    "wait_for_rollback",
     "wait_for_stage",
+    "wait_for_verification",
 ]

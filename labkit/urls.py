@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labkit.config import GITOPS_REPO, ORGANISATION, SOURCE_REPO, Lab
+from labkit.config import GITOPS_REPO, ORGANISATION, SOURCE_REPO, Environment, Lab
 from labkit.services.argocd import argocd_url
 from labkit.services.kargo import ADMIN_PASSWORD, kargo_pages
+from labkit.services.pods import runs_pods
+from labkit.services.prometheus import prometheus_url
 from labkit.tables import Record, Table
 
 
@@ -45,6 +47,9 @@ def lab_urls(lab: Lab) -> AddressTable:
     def repo(name: str, about: str) -> Address:
         return Address(about, f"{lab.gitea_url}/{ORGANISATION}/{name}", "developer", str(secrets / "developer"))
 
+    def app(environment: Environment) -> Address:
+        return Address(f"demo app in {environment.name.upper()}", lab.app_url(environment))
+
     pages = kargo_pages(lab)
     kargo = (Address("Kargo", pages, "admin", str(secrets / ADMIN_PASSWORD)),) if pages else ()
     return AddressTable(
@@ -55,5 +60,7 @@ def lab_urls(lab: Lab) -> AddressTable:
             argocd("pre", "Argo CD of PRE"),
             argocd("prod", "Argo CD of PROD"),
             *kargo,
+            *(app(environment) for environment in lab.environments if runs_pods(lab)),
+            Address("Prometheus", prometheus_url(lab)),
         )
     )

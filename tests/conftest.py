@@ -25,6 +25,40 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 
+# What shares a lab shares a worker: the tests of a module, and those of the lab that the notebooks made.
+_MAIN = "the notebooks' lab"
+# Those that take minutes come first, so that no worker is left alone with one at the end.
+_LONGEST_FIRST = ("test_gates", _MAIN, "test_promotion_rules", "test_lab_life", "test_replay", "test_pod_runner")
+
+
+def _group(item: pytest.Item) -> str:
+    return _MAIN if "executed" in getattr(item, "fixturenames", ()) else item.path.stem
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its group, for `pytest --numprocesses 2 --dist loadgroup`, and bring the groups into order."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    order = {name: place for place, name in enumerate(_LONGEST_FIRST)}
+    groups = list(dict.fromkeys(map(_group, items)))
+    groups.sort(key=lambda name: order.get(name, len(order)))
+    items.sort(key=lambda item: groups.index(_group(item)))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The notebooks' lab goes with its last test: the rest of the session does not have to run beside it."""
+    if _group(item) == _MAIN and (nextitem is None or _group(nextitem) != _MAIN):
+        _no_longer_needed()
+
+
+_main_labs: list[Lab] = []
+
+
+def _no_longer_needed() -> None:
+    while _main_labs:
+        down(_main_labs.pop(), purge=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test sees or disturbs a lab that is running on this machine."""
@@ -48,7 +82,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The main job: notebooks 00 to 04, executed by papermill on a lab that did not exist.
 
     Returns:
-        The folder of the run. The lab it made runs until the end of the session.
+        The folder of the run. The lab it made runs until the last test that has asked for it.
     """
     home = LabHome(tmp_path_factory.mktemp("main") / "lab")
     with ports_of_a_lab() as first_port:
@@ -57,10 +91,12 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("LABKIT_HOME", str(home.root))
                 patch.setenv("LABKIT_PORT_BASE", str(first_port))
-                run = run_notebooks(load_lab())
+                lab = load_lab()
+                _main_labs.append(lab)
+                run = run_notebooks(lab)
             yield run
         finally:
-            down(load_lab(home), purge=True)
+            _no_longer_needed()
 
 
 @pytest.fixture(scope="session")

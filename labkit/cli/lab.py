@@ -15,7 +15,8 @@ from labkit import clusters as lab_clusters
 from labkit import deploy as lab_deploy
 from labkit import install
 from labkit.cli.shared import cli, out, output, show
-from labkit.config import ENGINES, PODS, PROVIDERS, Lab, asked_for, choose, load_lab
+from labkit.config import ENGINES, PODS, PROVIDERS, TRAFFIC, Lab, asked_for, choose, load_lab
+from labkit.delivery.defects import defect_table
 from labkit.down import down as lab_down
 from labkit.errors import LabError
 from labkit.lock import changing
@@ -43,6 +44,7 @@ def _creation(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--port-base", type=int, help="First of the lab's ports."),
         click.option("--kargo", type=click.Choice(ENGINES), help="Who reconciles Kargo's resources."),
         click.option("--pods", type=click.Choice(PODS), help="What the demo app's pods are."),
+        click.option("--traffic", type=click.Choice(TRAFFIC), help="Whether people use the demo app all the time."),
     ):
         command = option(command)
     return command
@@ -75,6 +77,32 @@ def deploy(output: str) -> None:
     with changing(lab):
         stages = lab_deploy.deploy(lab)
     show(stages, output)
+
+
+@cli.group()
+def defect() -> None:
+    """Known defects of the demo app, to see which gate stops them."""
+
+
+@defect.command("list")
+@output
+def defect_list(output: str) -> None:
+    """What there is, and what is there to stop it."""
+    show(defect_table(), output)
+
+
+def _defect_command(name: str, act: Callable[[Lab, str], Any], about: str) -> None:
+    @defect.command(name, help=about)
+    @click.argument("defect_name", metavar="NAME")
+    @output
+    def command(defect_name: str, output: str) -> None:
+        lab = load_lab()
+        with changing(lab):
+            show(act(lab, defect_name), output)
+
+
+_defect_command("introduce", lab_deploy.introduce_defect, "Push one to main, and wait for its Freight.")
+_defect_command("fix", lab_deploy.fix_defect, "Push the commit that takes it back, and wait for its Freight.")
 
 
 @cli.command()

@@ -30,7 +30,13 @@ from labkit.promotion.promotion import (
     waiting_promotion,
 )
 from labkit.promotion.pull_request import PullRequest, PullRequestTable, pull_request
-from labkit.promotion.rollback import freight_to_roll_back_to, request_rollback, rollback, rollback_candidates
+from labkit.promotion.rollback import (
+    freight_to_roll_back_to,
+    request_rollback,
+    rollback,
+    rollback_candidates,
+    wait_for_rollback,
+)
 from labkit.promotion.stage import Stage, StageTable, find_stage, stage_table, wait_for_stage
 from labkit.promotion.validation import Validation, validate, validation_of
 from labkit.promotion.verification import (
@@ -38,10 +44,12 @@ from labkit.promotion.verification import (
     MetricTable,
     Verification,
     VerificationTable,
+    gate_results,
     metric_table,
     request_verification,
     reverify,
     verification_table,
+    wait_for_verification,
 )
 
 __all__ = [
@@ -76,6 +84,7 @@ __all__ = [
     "freight_table",
     "freight_to_promote",
     "freight_to_roll_back_to",
+    "gate_results",
     "gate_table",
     "get_promotion",
     "hold",
@@ -105,7 +114,9 @@ __all__ = [
     "wait_for_freight",
     "wait_for_promotion",
     "wait_for_pull_request",
+    "wait_for_rollback",
     "wait_for_stage",
+    "wait_for_verification",
     "waiting_promotion",
     "write_evidence",
 ]

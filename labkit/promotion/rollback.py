@@ -7,8 +7,10 @@ from labkit.errors import LabError, UsageError
 from labkit.promotion.approval import finish
 from labkit.promotion.freight import Freight, FreightTable, find_freight, freight_table
 from labkit.promotion.promotion import Promotion, PromotionTable, promotion_table, request_promotion
-from labkit.promotion.stage import find_stage
+from labkit.promotion.stage import Stage, find_stage, wait_for_stage
 from labkit.promotion.verification import reverify
+from labkit.rules import rules
+from labkit.wait import wait_for
 
 PREVIOUS = "previous"
 
@@ -74,6 +76,24 @@ def request_rollback(lab: Lab, stage: str, freight: Freight, *, as_user: str = "
         reason=reason or f"rollback of {stage}",
         rolled_back_from=current,
     )
+
+
+def wait_for_rollback(lab: Lab, stage: str) -> Stage:
+    """Wait until a Stage was taken back by the lab itself, and runs verified Freight again.
+
+    Raises:
+        LabError: It was not, in time.
+    """
+    robot = rules().rollback_bot
+    undone = wait_for(
+        f"an automatic rollback of {stage}",
+        lambda: promotion_table(lab, stage)[0],
+        lambda newest: newest.requester == robot and newest.done,
+        describe=lambda newest: f"newest Promotion by {newest.requester or 'Kargo'}: {newest.phase}",
+        timeout=lab.limits.promotion_seconds,
+        todo="`labkit logs promotion-guard`",
+    )
+    return wait_for_stage(lab, stage, find_freight(lab, undone.freight_name))
 
 
 def rollback(

@@ -10,7 +10,7 @@ from typing import Any
 from labkit.clusters import kube
 from labkit.config import PROJECT, Lab
 from labkit.errors import LabError
-from labkit.promotion.freight import time_of
+from labkit.promotion.freight import Freight, time_of
 from labkit.promotion.refresh import refresh
 from labkit.services.kargo import KARGO_API
 from labkit.tables import Record, Table
@@ -125,6 +125,42 @@ def metric_table(lab: Lab, analysis_run: str) -> MetricTable:
             for result in (found.get("status") or {}).get("metricResults") or []
         )
     )
+
+
+def wait_for_verification(lab: Lab, stage: str, freight: Freight) -> Verification:
+    """Wait until a Stage has come to a verdict on a Freight, whichever; the newest, where there are several.
+
+    Raises:
+        LabError: There is none in time.
+    """
+
+    def newest() -> Verification | None:
+        refresh(lab, "Stage", stage)
+        return next(iter(verification_table(lab, stage, freight_name=freight.name)), None)
+
+    found = wait_for(
+        f"Stage {stage} to judge Freight {freight.alias}",
+        newest,
+        lambda now: now is not None and now.done,
+        describe=lambda now: f"{now.phase} {now.message}".strip() if now else "not begun",
+        interval=0.5,
+        timeout=lab.limits.promotion_seconds,
+        todo=f"`kubectl --context {lab.control.context} -n {PROJECT} get analysisruns`",
+    )
+    assert found is not None
+    return found
+
+
+def gate_results(lab: Lab, stage: str, freight: Freight) -> MetricTable:
+    """What a Stage's gates said when it verified a Freight last; an empty table where it has not.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        freight: The Freight.
+    """
+    newest = next(iter(verification_table(lab, stage, freight_name=freight.name)), None)
+    return metric_table(lab, newest.analysis_run) if newest else MetricTable(())
 
 
 def measured_since(lab: Lab, verification: Verification, moment: datetime) -> bool:

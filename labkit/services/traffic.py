@@ -14,7 +14,7 @@ TRAFFIC = "traffic"
 
 def has_traffic(lab: Lab) -> bool:
     """Whether this lab has steady traffic: it was not switched off, and there is something that can answer."""
-    return lab.settings.traffic == "on" and runs_pods(lab)
+    return lab.settings.traffic == "steady" and runs_pods(lab)
 
 
 def ensure_traffic(lab: Lab) -> None:

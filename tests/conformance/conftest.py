@@ -31,6 +31,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("LABKIT_HOME", str(home.root))
                 patch.setenv("LABKIT_PORT_BASE", str(first_port))
+                # As where the recordings were made: the Job in `pre` is KWOK's.
+                patch.setenv("LABKIT_PODS", "simulated")
                 made = ensure_bench(load_lab(), gate)
             yield made
         finally:

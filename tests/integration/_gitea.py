@@ -12,7 +12,7 @@ import pytest
 import yaml
 from _ports import ports_of_a_lab
 
-from labkit.config import ORGANISATION, SOURCE_REPO, Lab, choose, load_lab
+from labkit.config import ACCEPTANCE, ORGANISATION, SOURCE_REPO, Lab, choose, load_lab
 from labkit.delivery.gitea import ADMIN, CI, Gitea, gitea_as, gitea_token
 from labkit.delivery.gitops import ensure_repos
 from labkit.paths import LabHome
@@ -93,7 +93,7 @@ def ci_receiver(server: GiteaServer, folder: Path, **changes: object) -> CiRecei
         "token": server.ci_token,
         "webhookSecret": SECRET,
         "registry": server.lab.registry,
-        "tiers": list(server.lab.tiers),
+        "images": [*server.lab.tiers, ACCEPTANCE],
         "workDir": str(folder / "work"),
         "testSeconds": 60,
         "afterBuild": [],

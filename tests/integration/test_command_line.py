@@ -206,7 +206,7 @@ def test_a_file_is_no_labs_folder(empty_lab, someones_folder):
 
 def test_a_home_folder_is_never_a_lab_whatever_is_in_it(empty_lab, someones_folder):
     settings = someones_folder / "lab.yaml"
-    settings.write_text("{provider: kwok, port_base: 17300, kargo: auto, pods: simulated}")
+    settings.write_text("{provider: kwok, port_base: 17300, kargo: auto, pods: process, traffic: none}")
     for words, code in ((("down", "--purge"), 1), (("up",), 2)):
         env = {"HOME": str(someones_folder), "LABKIT_HOME": str(someones_folder)}
         assert_refused(labkit(empty_lab, *words, env=env), code, "is your home folder")
@@ -220,7 +220,7 @@ def test_a_repository_is_never_a_lab(empty_lab, tmp_path):
     copy = tmp_path / "checkout"
     for folder in ("labkit", "data"):
         shutil.copytree(REPO / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "lab.yaml").write_text("{provider: kwok, port_base: 17300, kargo: auto, pods: simulated}")
+    (copy / "lab.yaml").write_text("{provider: kwok, port_base: 17300, kargo: auto, pods: process, traffic: none}")
     for folder in (copy, tmp_path):
         done = labkit(empty_lab, "down", "--purge", env={"LABKIT_HOME": str(folder), "PYTHONPATH": str(copy)}, cwd=copy)
         assert_refused(done, 1, "labkit's own repository", str(folder))

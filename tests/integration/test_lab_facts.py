@@ -9,11 +9,17 @@ import httpx
 import psutil
 import pytest
 import yaml
-from _labkit import get, labkit
+from _labkit import get, labkit, wait_settled
 
+from labkit.config import NAMESPACE
 from labkit.down import lab_processes
+from labkit.kubectl import kubectl
 from labkit.process import MARK, PYTHON, run
 from labkit.quantities import quantity
+from labkit.services.pods import pod_processes, pods_proxy
+from labkit.services.prometheus import prometheus_url
+from labkit.status import running_versions
+from labkit.wait import wait_for
 
 GIB = 2**30
 
@@ -46,8 +52,11 @@ def test_environments_share_no_node_and_no_server(lab):
 
 
 def _listening(lab):
-    """(service or component, address, port) of every listening socket of the lab's processes."""
+    """(service or component, address, port) of every listening socket of the lab's processes but for its pods'."""
+    pods = {process.pid for process in pod_processes(lab)}
     for process in lab_processes(lab):
+        if process.pid in pods:
+            continue
         name = process.environ().get(MARK) or process.name()
         for item in process.net_connections("inet"):
             if item.status == psutil.CONN_LISTEN:
@@ -61,6 +70,73 @@ def test_every_socket_is_on_this_machine_only_but_for_the_named_exceptions(lab):
     open_to_all = {(name, port) for name, address, port in sockets if address != "127.0.0.1"}
     unexpected = sorted(f"{name} on port {port}" for name, port in open_to_all if not ON_EVERY_ADDRESS.fullmatch(name))
     assert not unexpected, f"listen on more than 127.0.0.1: {unexpected}"
+
+
+def test_every_pod_listens_on_this_machine_only(lab):
+    found = {
+        item.laddr.ip
+        for process in pod_processes(lab)
+        for item in process.net_connections("inet")
+        if item.status == psutil.CONN_LISTEN
+    }
+    assert found == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_what_answers_is_what_was_promoted(lab, name):
+    environment = lab.environment(name)
+    with httpx.Client(proxy=pods_proxy(lab, environment, NAMESPACE), timeout=30, trust_env=False) as client:
+        answers = {tier: client.get(f"http://{tier}:8080/version").json()["version"] for tier in lab.tiers}
+    assert answers == running_versions(lab, environment)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_gateway_leads_to_the_page_as_people_see_it(lab, name):
+    environment = lab.environment(name)
+    page = httpx.get(lab.app_url(environment), trust_env=False)
+    assert page.status_code == 200
+    assert f'<span class="environment">{name}</span>' in page.text
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_logs_are_those_of_the_version_at_the_environments_level(lab, name):
+    wait_settled(lab, lab.environment(name))
+    shown = kubectl(lab, f"kubectl --context gitops-{name} -n demo-app logs deploy/backend").output
+    lines = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
+    started = [line["version"] for line in lines if line["message"] == "started"]
+    assert started == [running_versions(lab, lab.environment(name))["backend"]]
+    assert ("debug" in {line["level"] for line in lines}) == (name == "dev"), shown[:500]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_there_is_always_traffic_and_prometheus_has_measured_it(lab, name):
+    query = f'sum(rate(traffic_requests_total{{environment="{name}",outcome="ok"}}[1m])) > 0'
+    seen = f'count(http_request_duration_seconds_count{{environment="{name}"}}) by (tier)'
+
+    def ask(text):
+        answer = httpx.get(f"{prometheus_url(lab)}/api/v1/query", params={"query": text}, trust_env=False).json()
+        return answer["data"]["result"]
+
+    wait_for(f"traffic in {name}", lambda: ask(query), timeout=90)
+    assert {item["metric"]["tier"] for item in ask(seen)} == set(lab.tiers)
+
+
+def test_every_target_of_prometheus_answers(lab):
+    def targets():
+        return httpx.get(f"{prometheus_url(lab)}/api/v1/targets", trust_env=False).json()["data"]["activeTargets"]
+
+    found = wait_for(
+        "all targets to be up",
+        targets,
+        lambda found: {target["health"] for target in found} == {"up"},
+        describe=lambda found: "; ".join(
+            f"{target['labels']['job']}: {target['lastError']}" for target in found if target["health"] != "up"
+        ),
+        timeout=60,
+    )
+    jobs = {target["labels"]["job"] for target in found}
+    apart = {f"{kind}-{name}" for kind in ("demo-app", "podrunner") for name in SIZES}
+    assert jobs == apart | {"prometheus", "traffic"}
 
 
 def test_every_socket_is_one_of_the_labs_ports(lab):
@@ -157,7 +233,8 @@ def test_promotions_as_json_are_those_that_kubectl_shows(lab):
 def test_urls_as_json_answer_and_name_a_password_that_works(lab):
     for row in labkit(lab, "urls", "--output", "json").json:
         assert httpx.get(row["url"], trust_env=False, follow_redirects=True).status_code == 200, row
-        assert Path(row["password_file"]).read_text(), row
+        assert bool(row["account"]) == bool(row["password_file"]), row
+        assert not row["account"] or Path(row["password_file"]).read_text(), row
 
 
 def test_tools_as_json_name_programs_that_exist(lab):

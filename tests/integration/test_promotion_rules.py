@@ -53,7 +53,7 @@ GITOPS, SOURCE = repo_path(GITOPS_REPO), repo_path(SOURCE_REPO)
 def ruled(tmp_path_factory):
     """A lab with the seed's versions deployed."""
     with lab_of_its_own(tmp_path_factory.mktemp("rules")) as lab:
-        yield deployed(lab)
+        yield deployed(lab, "--pods", "simulated")
 
 
 def _freight(lab):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from _labkit import rollout_state
 
 from labkit.checks import check, seed_versions
 from labkit.config import Lab
@@ -31,18 +32,8 @@ def _commands() -> list[str]:
     return commands
 
 
-def _cluster_state(lab: Lab) -> dict[str, object]:
-    """What a learner's kubectl shows of an environment: revision of the Application, image tags, uids of the pods."""
-    state: dict[str, object] = {}
-    for environment in lab.environments:
-        context = f"--context {environment.context}"
-        pods = json.loads(kubectl(lab, f"kubectl {context} -n demo-app get pods -o json").output)["items"]
-        app = json.loads(kubectl(lab, f"kubectl {context} -n argocd get application demo-app -o json").output)
-        state[environment.name] = {
-            "revision": app["status"]["sync"]["revision"],
-            "pods": sorted(pod["metadata"]["uid"] for pod in pods),
-        }
-    return state
+def _rollouts(lab: Lab) -> dict[str, object]:
+    return {environment.name: rollout_state(lab, environment.name) for environment in lab.environments}
 
 
 def test_every_notebook_left_an_executed_copy_and_a_page(executed: Path) -> None:
@@ -101,9 +92,9 @@ def in_the_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_the_lab")
 def test_a_second_run_on_the_running_lab_changes_nothing(lab: Lab) -> None:
-    before = _cluster_state(lab)
+    before = _rollouts(lab)
     run_notebooks(lab)
-    assert _cluster_state(lab) == before
+    assert _rollouts(lab) == before
 
 
 def test_the_notebooks_folder_holds_notebooks_only() -> None:

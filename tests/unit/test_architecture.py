@@ -58,7 +58,11 @@ LAYERS = {
     ),
 }
 # Programs that the supervisor starts: nothing imports them, and they import the ground floor and these.
-ROOMS = {"labkit.kargolite": ("labkit.delivery.oci",), "labkit.podrunner": ("labkit.delivery.oci",)}
+ROOMS = {
+    "labkit.kargolite": ("labkit.delivery.oci",),
+    "labkit.podrunner": ("labkit.delivery.oci",),
+    "labkit.traffic": (),
+}
 
 # Imports inside functions, and why they are there.
 DEFERRED = {("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together"}

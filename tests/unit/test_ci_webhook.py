@@ -17,7 +17,7 @@ CONFIG = {
     "token": "t",
     "webhookSecret": "s",
     "registry": "127.0.0.1:17300",
-    "tiers": ["frontend"],
+    "images": ["frontend"],
     "workDir": "/somewhere",
 }
 

@@ -8,18 +8,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.config import ENGINES, PODS, PROVIDERS, Settings, choose, load_lab, load_settings
+from labkit.config import ENGINES, PODS, PROVIDERS, TRAFFIC, Settings, choose, load_lab, load_settings
 from labkit.errors import LabError, UsageError
 from labkit.paths import LabHome
 from labkit.quantities import quantity
 
-DEFAULTS = Settings(provider="kwok", port_base=17300, kargo="auto", pods="simulated")
+DEFAULTS = Settings(provider="kwok", port_base=17300, kargo="auto", pods="process", traffic="steady")
 SETTINGS = st.builds(
     Settings,
     provider=st.sampled_from(PROVIDERS),
     port_base=st.integers(1024, 65000),
     kargo=st.sampled_from(ENGINES),
     pods=st.sampled_from(PODS),
+    traffic=st.sampled_from(TRAFFIC),
 )
 # What a person may write into a YAML file where a setting belongs.
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.integers())
@@ -41,7 +42,7 @@ SEED_FLOW = {"dev": "", "pre": "dev", "prod": "pre"}
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A lab's folder, not made yet, with nothing asked for by the environment."""
-    for name in ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS"):
+    for name in ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS", "LABKIT_TRAFFIC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "lab"))
     return LabHome(tmp_path / "lab")
@@ -148,22 +149,24 @@ def test_a_lab_that_nobody_chose_for_has_the_defaults(home):
 def test_the_environment_comes_before_the_defaults(home, monkeypatch):
     monkeypatch.setenv("LABKIT_PORT_BASE", "20000")
     monkeypatch.setenv("LABKIT_KARGO", "kargolite")
-    monkeypatch.setenv("LABKIT_PODS", "process")
-    assert load_settings(home) == Settings(provider="kwok", port_base=20000, kargo="kargolite", pods="process")
+    monkeypatch.setenv("LABKIT_PODS", "simulated")
+    monkeypatch.setenv("LABKIT_TRAFFIC", "none")
+    assert load_settings(home) == Settings("kwok", 20000, "kargolite", "simulated", "none")
 
 
 def test_an_empty_variable_asks_for_nothing(home, monkeypatch):
-    for name in ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS"):
+    for name in ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS", "LABKIT_TRAFFIC"):
         monkeypatch.setenv(name, "")
     assert load_settings(home) == DEFAULTS
 
 
 def test_what_a_lab_was_created_with_comes_before_the_environment(home, monkeypatch):
-    created = Settings(provider="kwok", port_base=18000, kargo="kargo", pods="process")
+    created = Settings(provider="kwok", port_base=18000, kargo="kargo", pods="simulated", traffic="none")
     _write(home, yaml.safe_dump(asdict(created)))
     monkeypatch.setenv("LABKIT_PORT_BASE", "20000")
     monkeypatch.setenv("LABKIT_KARGO", "kargolite")
-    monkeypatch.setenv("LABKIT_PODS", "simulated")
+    monkeypatch.setenv("LABKIT_PODS", "process")
+    monkeypatch.setenv("LABKIT_TRAFFIC", "steady")
     assert load_settings(home) == created
     assert load_lab(home).settings == created
 
@@ -173,6 +176,8 @@ def test_what_a_lab_was_created_with_comes_before_the_environment(home, monkeypa
     [
         ("LABKIT_KARGO", "argo", "LABKIT_KARGO 'argo' is not known"),
         ("LABKIT_KARGO", "Kargo", "LABKIT_KARGO 'Kargo' is not known"),
+        ("LABKIT_PODS", "containers", "LABKIT_PODS 'containers' is not known"),
+        ("LABKIT_TRAFFIC", "on", "LABKIT_TRAFFIC 'on' is not known"),
         ("LABKIT_PROVIDER", "docker", "provider 'docker' is not known"),
         ("LABKIT_PORT_BASE", "many", "LABKIT_PORT_BASE is 'many'"),
         ("LABKIT_PORT_BASE", "-1", "LABKIT_PORT_BASE is '-1'"),
@@ -207,7 +212,8 @@ def test_a_damaged_settings_file_is_named(tmp_path_factory, content):
 
 @given(
     st.fixed_dictionaries(
-        {}, optional={"provider": VALUES, "port_base": VALUES, "kargo": VALUES, "pods": VALUES, "more": VALUES}
+        {},
+        optional=dict.fromkeys(("provider", "port_base", "kargo", "pods", "traffic", "more"), VALUES),
     )
 )
 def test_settings_that_are_read_are_valid(tmp_path_factory, values):
@@ -226,7 +232,9 @@ def test_settings_that_are_read_are_valid(tmp_path_factory, values):
 
 def test_a_choice_is_kept(home):
     lab = choose(load_lab(home), port_base=19000, kargo="kargolite")
-    assert lab.settings == Settings(provider="kwok", port_base=19000, kargo="kargolite", pods="simulated")
+    assert lab.settings == Settings(
+        provider="kwok", port_base=19000, kargo="kargolite", pods="process", traffic="steady"
+    )
     assert load_lab(home).settings == lab.settings
     assert home.root.stat().st_mode & 0o777 == 0o700
 
@@ -234,7 +242,9 @@ def test_a_choice_is_kept(home):
 def test_a_choice_comes_before_the_environment(home, monkeypatch):
     monkeypatch.setenv("LABKIT_PORT_BASE", "20000")
     monkeypatch.setenv("LABKIT_KARGO", "kargo")
-    assert choose(load_lab(home), kargo="kargolite").settings == Settings("kwok", 20000, "kargolite", "simulated")
+    assert choose(load_lab(home), kargo="kargolite").settings == Settings(
+        "kwok", 20000, "kargolite", "process", "steady"
+    )
 
 
 def test_choosing_nothing_or_the_same_again_changes_nothing(home):
@@ -243,7 +253,9 @@ def test_choosing_nothing_or_the_same_again_changes_nothing(home):
     assert choose(load_lab(home), port_base=19000, kargo="auto", provider="kwok").settings == first.settings
 
 
-@pytest.mark.parametrize("different", [{"port_base": 19001}, {"kargo": "kargolite"}, {"pods": "process"}])
+@pytest.mark.parametrize(
+    "different", [{"port_base": 19001}, {"kargo": "kargolite"}, {"pods": "simulated"}, {"traffic": "none"}]
+)
 def test_another_choice_for_an_existing_lab_is_refused(home, different):
     first = choose(load_lab(home), port_base=19000, kargo="kargo")
     with pytest.raises(UsageError, match="was created with") as caught:

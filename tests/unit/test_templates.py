@@ -19,14 +19,19 @@ VALUES = {
     "bot_token": "token",
     "environments": [
         {"name": name, "branch": f"stage/{name}", "upstream": before, "argocd_url": "http://127.0.0.1:2"}
+        | {"app_url": "http://127.0.0.1:3"}
         | {"argocd_token": "secret"}
         for name, before in (("dev", ""), ("pre", "dev"), ("prod", "pre"))
     ],
     "project": "demo-app",
     "namespace": "demo-app",
     "tiers": ["frontend", "backend", "database"],
+    "pods": "process",
+    "acceptance_image": "127.0.0.1:1/lab/acceptance:1.0.0",
+    "prometheus_url": "http://127.0.0.1:4",
 }
-KARGO_FILES = [f"kargo/{name}.yaml" for name in ("project", "project-config", "credentials", "warehouse", "stages")]
+PARTS = ("project", "project-config", "credentials", "analysis-templates", "warehouse", "stages")
+KARGO_FILES = [f"kargo/{name}.yaml" for name in PARTS]
 
 
 def test_values_are_filled_in():
@@ -59,6 +64,29 @@ def test_a_value_that_is_missing_is_named_with_the_file(name):
         render(name)
     assert f"data/{name}" in caught.value.what
     assert "is undefined" in caught.value.seen
+
+
+@pytest.mark.parametrize("pods", ["process", "simulated"])
+def test_every_analysis_template_that_a_stage_asks_for_exists_with_the_arguments_it_needs(pods):
+    values = VALUES | {"pods": pods}
+    templates = {
+        item["metadata"]["name"]: item["spec"] for item in manifests("kargo/analysis-templates.yaml", **values)
+    }
+    for stage in manifests("kargo/stages.yaml", **values):
+        verification = stage["spec"]["verification"]
+        given = {item["name"] for item in verification["args"]}
+        needed = set()
+        for reference in verification["analysisTemplates"]:
+            arguments = templates[reference["name"]].get("args") or []
+            needed |= {item["name"] for item in arguments if not item.get("value") and not item.get("valueFrom")}
+        assert needed <= given, f"Stage {stage['metadata']['name']} does not give {needed - given}"
+
+
+def test_no_job_verifies_where_pods_are_simulated():
+    """KWOK would complete it by itself."""
+    templates = manifests("kargo/analysis-templates.yaml", **VALUES | {"pods": "simulated"})
+    providers = {next(iter(metric["provider"])) for item in templates for metric in item["spec"]["metrics"]}
+    assert providers == {"web"}
 
 
 def test_a_file_that_is_not_there_is_named():

@@ -4,8 +4,15 @@ import uuid
 
 import pytest
 from client import Tier
+from rollout import wait_until_rolled_out
 
 FRONTEND, BACKEND, DATABASE = Tier("frontend"), Tier("backend"), Tier("database")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rolled_out():
+    """No test asks the version before."""
+    wait_until_rolled_out()
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """Does what was rolled out answer at all? Reads only, so that it may run in every environment at any time."""
 
-import os
-
 import pytest
 from client import Tier
-
-# What was promoted, such as `frontend=1.0.0 backend=2.1.0 database=1.5.0`; empty where nobody says.
-PROMOTED = dict(item.split("=") for item in os.environ.get("PROMOTED_VERSIONS", "").split())
+from rollout import PROMOTED, TIERS, wait_until_rolled_out
 
 
-@pytest.mark.parametrize("name", ["frontend", "backend", "database"])
+@pytest.fixture(scope="module", autouse=True)
+def rolled_out():
+    """No test asks the version before."""
+    wait_until_rolled_out()
+
+
+@pytest.mark.parametrize("name", TIERS)
 def test_the_tier_is_ready_in_the_version_that_was_promoted(name):
     tier = Tier(name)
     ready = tier.get("/readyz")

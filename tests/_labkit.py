@@ -99,7 +99,9 @@ def rollout_state(lab: Lab, name: str) -> dict[str, Any]:
     """What must not change in an environment that is not promoted to: revision, branch, pods by uid, image tags."""
     environment = lab.environment(name)
     app = get(lab, environment, "application demo-app -n argocd")
-    pods = get(lab, environment, f"pods -n demo-app -l {TIERS}")["items"]
+    found = get(lab, environment, f"pods -n demo-app -l {TIERS}")["items"]
+    # Those that end are of a version before.
+    pods = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
     return {
         "revision": app["status"]["sync"]["revision"],
         "history": [entry["revision"] for entry in app["status"].get("history", [])],

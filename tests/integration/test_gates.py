@@ -1,0 +1,225 @@
+"""What a gate is there for: real defects, pushed as commits, each stopped by one gate and by nothing else.
+
+The tests are one story on one lab, told in the order of the file: each begins with the newest release in DEV, without
+the defect of the test before.
+"""
+
+import json
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from _labkit import deployed, get, labkit, rollout_state
+from _labs import lab_of_its_own
+
+from labkit.config import SOURCE_REPO
+from labkit.delivery.ci import UNIT_TESTS
+from labkit.delivery.defects import defect_table
+from labkit.delivery.git import repo_path
+from labkit.delivery.gitea import CI, gitea_as
+from labkit.deploy import fix_defect, introduce_defect, promote_freight
+from labkit.down import lab_processes
+from labkit.errors import LabError
+from labkit.kubectl import kubectl
+from labkit.promotion import (
+    Refusal,
+    find_freight,
+    find_stage,
+    gate_results,
+    promotion_table,
+    reverify,
+    try_promotion,
+    verification_table,
+    wait_for_stage,
+)
+from labkit.rules import rules
+from labkit.services.pods import pod_processes
+from labkit.services.prometheus import prometheus_url
+from labkit.status import running_versions
+from labkit.wait import wait_for
+
+NEXT = {"dev": "pre", "pre": "prod"}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with lab_of_its_own(tmp_path_factory.mktemp("gates")) as made:
+        yield deployed(made)
+
+
+@contextmanager
+def introduced(lab, defect):
+    """The Freight with a defect; afterwards it is fixed, and DEV runs what has no defect."""
+    freight = introduce_defect(lab, defect)
+    try:
+        yield freight
+    finally:
+        wait_for_stage(lab, "dev", fix_defect(lab, defect))
+
+
+def metrics(lab, stage, freight):
+    """Name and phase of the metrics by which a Stage verified a Freight last."""
+    return {row.metric: row.phase for row in gate_results(lab, stage, freight)}
+
+
+def red(lab, stage, freight):
+    """The metrics that failed; all others passed."""
+    phases = metrics(lab, stage, freight)
+    assert set(phases.values()) <= {"Successful", "Failed"}, phases
+    return [name for name, phase in phases.items() if phase == "Failed"]
+
+
+def said_by(lab, environment, metric, freight):
+    """What the Job of a metric printed, as kubectl shows it."""
+    newest = verification_table(lab, environment, freight_name=freight.name)[0]
+    run = get(lab, lab.control, f"analysisrun -n demo-app {newest.analysis_run}")
+    (result,) = [item for item in run["status"]["metricResults"] if item["name"] == metric]
+    job = result["measurements"][0]["metadata"]["job-name"]
+    return kubectl(lab, f"kubectl --context gitops-{environment} -n demo-app logs job/{job}").output
+
+
+def assert_ends_here(lab, stage, freight):
+    """It is verified up to the Stage before, is refused in the next, and a Stage with a rule is taken back."""
+    assert stage not in find_freight(lab, freight.name).verified_in
+    if stage in NEXT:
+        assert isinstance(try_promotion(lab, NEXT[stage], freight), Refusal)
+    if stage in rules().automatic_rollback:
+        wait_for(
+            f"{stage} to be taken back",
+            lambda: promotion_table(lab, stage)[0],
+            lambda newest: newest.requester == rules().rollback_bot,
+            timeout=30,
+        )
+
+
+def test_what_each_stage_asks(lab):
+    asked = {
+        stage: set(metrics(lab, stage, find_freight(lab, find_stage(lab, stage).freight_name)))
+        for stage in ("dev", "pre", "prod")
+    }
+    common = {"application", "commit-status-frontend", "commit-status-backend", "commit-status-database"}
+    assert asked == {
+        "dev": common | {"smoke-test"},
+        "pre": common | {"integration-test", "performance-test"},
+        "prod": common | {"smoke-test", "error-rate"},
+    }
+
+
+def test_the_commit_status_of_every_tiers_own_commit_is_asked(lab):
+    freight = find_freight(lab, find_stage(lab, "dev").freight_name)
+    gitea, repo = gitea_as(lab, CI), repo_path(SOURCE_REPO)
+    gitea.set_commit_status(repo, freight.revision, UNIT_TESTS, "failure", "somebody has seen a test fail", "")
+    try:
+        with pytest.raises(LabError, match="Failed"):
+            reverify(lab, "dev")
+        assert {name.rpartition("-")[0] for name in red(lab, "dev", freight)} == {"commit-status"}
+    finally:
+        gitea.set_commit_status(repo, freight.revision, UNIT_TESTS, "success", "it was another test", "")
+        assert reverify(lab, "dev").phase == "Successful"
+
+
+def test_what_crashes_at_start_never_becomes_healthy_in_dev(lab):
+    before = {name: rollout_state(lab, name) for name in ("pre", "prod")}
+    with introduced(lab, "crash-at-start") as freight:
+        crashing = wait_for(
+            "a pod that crashes again and again",
+            lambda: [
+                item["metadata"]["name"]
+                for item in get(lab, lab.control, "pods -n demo-app -l app.kubernetes.io/name=backend")["items"]
+                for status in item["status"].get("containerStatuses") or []
+                if (status["state"].get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+            ],
+            timeout=60,
+        )
+        context = f"kubectl --context {lab.control.context} -n demo-app"
+        assert "KeyError: 'TAX_RATE'" in kubectl(lab, f"{context} logs {crashing[0]}").output
+        stage = find_stage(lab, "dev")
+        assert (stage.freight_name, stage.health, stage.verified) == (freight.name, "Progressing", "Unknown")
+        with httpx.Client(base_url=lab.app_url(lab.control), trust_env=False) as client:
+            assert client.get("/api/orders").status_code == 200, "the version before still serves"
+        assert_ends_here(lab, "dev", freight)
+    assert {name: rollout_state(lab, name) for name in before} == before
+
+
+@pytest.mark.parametrize("defect", [row for row in defect_table() if row.stopped_in == "dev"][1:], ids=str)
+def test_dev(lab, defect):
+    with introduced(lab, defect.defect) as freight:
+        with pytest.raises(LabError, match="Failed"):
+            wait_for_stage(lab, "dev", freight)
+        assert red(lab, "dev", freight) == [defect.stopped_by]
+        assert "FAILED smoke.py::test_the_page_has_its_style" in said_by(lab, "dev", defect.stopped_by, freight)
+        assert_ends_here(lab, "dev", freight)
+
+
+@pytest.mark.parametrize(
+    "defect", [row for row in defect_table() if row.stopped_in == "pre"], ids=lambda row: row.defect
+)
+def test_pre(lab, defect):
+    prod = rollout_state(lab, "prod")
+    with introduced(lab, defect.defect) as freight:
+        wait_for_stage(lab, "dev", freight)
+        with pytest.raises(LabError, match="Failed"):
+            promote_freight(lab, "pre", freight)
+        assert red(lab, "pre", freight) == [defect.stopped_by], said_by(lab, "pre", defect.stopped_by, freight)
+        assert "FAILED" in said_by(lab, "pre", defect.stopped_by, freight)
+        assert_ends_here(lab, "pre", freight)
+    assert rollout_state(lab, "prod") == prod
+
+
+@pytest.mark.parametrize(
+    "defect", [row for row in defect_table() if row.stopped_in == "prod"], ids=lambda row: row.defect
+)
+def test_prod(lab, defect):
+    prod = lab.environment("prod")
+    before = running_versions(lab, prod)
+    with introduced(lab, defect.defect) as freight:
+        for stage in ("dev", "pre"):
+            promote_freight(lab, stage, freight)
+        with pytest.raises(LabError, match="Failed"):
+            promote_freight(lab, "prod", freight)
+        assert red(lab, "prod", freight) == [defect.stopped_by]
+        assert_ends_here(lab, "prod", freight)
+        wait_for("PROD to run what it ran", lambda: running_versions(lab, prod), lambda found: found == before)
+
+
+def test_without_traffic_the_error_rate_is_inconclusive(lab):
+    """The same query, where nobody asks for anything: Prometheus has no answer, and so the metric has no result."""
+    template = get(lab, lab.control, "analysistemplate -n demo-app error-rate")
+    query = template["spec"]["metrics"][0]["provider"]["prometheus"]["query"]
+    arguments = {item["name"]: item.get("value", "nowhere") for item in template["spec"]["args"]}
+    answers = {}
+    for environment in ("prod", "nowhere"):
+        filled = query
+        for name, value in {**arguments, "environment": environment}.items():
+            filled = filled.replace(f"{{{{args.{name}}}}}", value)
+        url = f"{prometheus_url(lab)}/api/v1/query"
+        answers[environment] = httpx.get(url, params={"query": filled}, trust_env=False).json()["data"]["result"]
+    assert answers["nowhere"] == []
+    assert len(answers["prod"]) == 1
+
+
+def test_the_smoke_test_is_repeated_all_the_time_in_dev_only(lab):
+    cron = {
+        environment.name: [item["metadata"]["name"] for item in get(lab, environment, "cronjobs -n demo-app")["items"]]
+        for environment in lab.environments
+    }
+    assert cron == {"dev": ["smoke-test"], "pre": [], "prod": []}
+    last = wait_for(
+        "a run of the CronJob that succeeded",
+        lambda: get(lab, lab.control, "cronjob -n demo-app smoke-test")["status"].get("lastSuccessfulTime"),
+        timeout=90,
+    )
+    assert last
+
+
+def test_each_pod_is_a_process_and_down_ends_them_all(lab):
+    pods = json.loads(
+        kubectl(
+            lab, "kubectl --context gitops-prod -n demo-app get pods --field-selector status.phase=Running -o json"
+        ).output
+    )["items"]
+    marked = [process for process in pod_processes(lab) if f"{lab.home.pods}/prod/" in " ".join(process.cmdline())]
+    programs = [process for process in marked if process.name() not in ("sh", "dash", "bash")]
+    assert len(programs) == len(pods) == 7
+    assert labkit(lab, "down").code == 0
+    assert lab_processes(lab) == []
