@@ -9,14 +9,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
-from labkit.config import load_lab
+from labkit.config import ACCEPTANCE, load_lab
 from labkit.delivery.build import run_unit_tests
+from labkit.delivery.defects import defect_table
 from labkit.delivery.dockerfile import read_recipe_file
 from labkit.delivery.oci import build_image
 from labkit.delivery.wheels import ensure_wheels
 from labkit.paths import DATA, LabHome
+from labkit.process import run
 
 PROGRAMS = {"frontend": "shop.py", "backend": "orders.py", "database": "storage.py"}
 RELEASES = (1, 2, 3)
@@ -43,11 +46,69 @@ def sources(tmp_path_factory):
     return {number: folder / str(number) / "source" for number in RELEASES}
 
 
+def unit_tests(lab, source, folder):
+    with (folder / "log").open("w") as log:
+        result = run_unit_tests(source, [*lab.tiers, ACCEPTANCE], log, timeout=60)
+    assert result.passed, (folder / "log").read_text()
+
+
 @pytest.mark.parametrize("number", RELEASES)
 def test_a_releases_own_unit_tests_pass(lab, sources, tmp_path, number):
-    with (tmp_path / "log").open("w") as log:
-        result = run_unit_tests(sources[number], lab.tiers, log, timeout=60)
-    assert result.passed, (tmp_path / "log").read_text()
+    unit_tests(lab, sources[number], tmp_path)
+
+
+@pytest.fixture
+def defective(sources, tmp_path):
+    """The newest release with a defect in it."""
+
+    def introduce(name):
+        source = tmp_path / "source"
+        shutil.copytree(sources[max(RELEASES)], source)
+        run(["git", "init", "--quiet"], cwd=source)
+        run(["git", "apply", DATA / "demo-app-defects" / f"{name}.patch"], cwd=source)
+        return source
+
+    return introduce
+
+
+@pytest.mark.parametrize("defect", defect_table(), ids=lambda row: row.defect)
+def test_a_defect_passes_the_unit_tests_and_changes_the_image_of_its_tier_alone(
+    lab, sources, defective, tmp_path, defect
+):
+    source = defective(defect.defect)
+    unit_tests(lab, source, tmp_path)
+    changed = [
+        tier
+        for tier in lab.tiers
+        if build_image(source, tier, "1.0.0", "a" * 40, created="").content_digest
+        != build_image(sources[max(RELEASES)], tier, "1.0.0", "a" * 40, created="").content_digest
+    ]
+    assert changed == [defect.tier]
+
+
+def test_every_patch_is_in_the_table():
+    patches = {file.stem for file in (DATA / "demo-app-defects").glob("*.patch")}
+    assert patches == {row.defect for row in defect_table()}
+
+
+def test_the_leak_leaks(sources, defective, tmp_path):
+    """Memory of the backend after 300 requests, in MiB more than after 20."""
+
+    def growth(source, folder):
+        with ExitStack() as tiers:
+            data = tiers.enter_context(running(source, "database", DATA_DIR=str(folder)))
+            api = tiers.enter_context(running(source, "backend", DATABASE_URL=data))
+            (process,) = [item for item in psutil.Process().children() if item.environ().get("DATABASE_URL") == data]
+            sizes = []
+            for count in (20, 280):
+                for _ in range(count):
+                    assert httpx.get(f"{api}/api/orders", trust_env=False).status_code == 200
+                sizes.append(process.memory_info().rss)
+            return (sizes[1] - sizes[0]) / 2**20
+
+    sound = growth(sources[max(RELEASES)], tmp_path / "sound")
+    leaking = growth(defective("leak"), tmp_path / "leaking")
+    assert leaking > sound + 1, f"{leaking:.1f} MiB with the leak, {sound:.1f} MiB without"
 
 
 def test_the_releases_are_those_of_the_table(lab, sources):

@@ -34,7 +34,8 @@ from labkit.promotion import (
 )
 from labkit.rules import rules
 from labkit.services.pods import pod_processes
-from labkit.services.prometheus import prometheus_url
+from labkit.services.supervisor import Supervisor
+from labkit.services.traffic import TRAFFIC, ensure_traffic
 from labkit.status import running_versions
 from labkit.wait import wait_for
 
@@ -141,7 +142,9 @@ def test_what_crashes_at_start_never_becomes_healthy_in_dev(lab):
     assert {name: rollout_state(lab, name) for name in before} == before
 
 
-@pytest.mark.parametrize("defect", [row for row in defect_table() if row.stopped_in == "dev"][1:], ids=str)
+@pytest.mark.parametrize(
+    "defect", [row for row in defect_table() if row.stopped_in == "dev"][1:], ids=lambda row: row.defect
+)
 def test_dev(lab, defect):
     with introduced(lab, defect.defect) as freight:
         with pytest.raises(LabError, match="Failed"):
@@ -182,20 +185,16 @@ def test_prod(lab, defect):
         wait_for("PROD to run what it ran", lambda: running_versions(lab, prod), lambda found: found == before)
 
 
-def test_without_traffic_the_error_rate_is_inconclusive(lab):
-    """The same query, where nobody asks for anything: Prometheus has no answer, and so the metric has no result."""
-    template = get(lab, lab.control, "analysistemplate -n demo-app error-rate")
-    query = template["spec"]["metrics"][0]["provider"]["prometheus"]["query"]
-    arguments = {item["name"]: item.get("value", "nowhere") for item in template["spec"]["args"]}
-    answers = {}
-    for environment in ("prod", "nowhere"):
-        filled = query
-        for name, value in {**arguments, "environment": environment}.items():
-            filled = filled.replace(f"{{{{args.{name}}}}}", value)
-        url = f"{prometheus_url(lab)}/api/v1/query"
-        answers[environment] = httpx.get(url, params={"query": filled}, trust_env=False).json()["data"]["result"]
-    assert answers["nowhere"] == []
-    assert len(answers["prod"]) == 1
+def test_without_traffic_the_error_rate_is_inconclusive_and_not_passed(lab):
+    freight = find_freight(lab, find_stage(lab, "prod").freight_name)
+    Supervisor(lab).stop_service(TRAFFIC)
+    try:
+        with pytest.raises(LabError, match="Inconclusive"):
+            reverify(lab, "prod")
+        phases = metrics(lab, "prod", freight)
+        assert (phases["error-rate"], phases["smoke-test"]) == ("Inconclusive", "Successful")
+    finally:
+        ensure_traffic(lab)
 
 
 def test_the_smoke_test_is_repeated_all_the_time_in_dev_only(lab):
