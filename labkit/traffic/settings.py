@@ -57,6 +57,4 @@ def load_settings(path: Path) -> Settings:
             raise ValueError("a rate is not above 0, or there are no customers")
         return Settings(int(data["port"]), crowds)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{path} is no configuration of the traffic", seen=f"{type(error).__name__}: {error}"
-        ) from error
+        raise UsageError(f"{path} does not configure the traffic", seen=f"{type(error).__name__}: {error}") from error

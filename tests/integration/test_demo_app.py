@@ -167,6 +167,38 @@ def test_in_a_roll_out_neighbouring_releases_work_together(sources, tmp_path, fr
         assert "Flight plan" in page.text
 
 
+@pytest.mark.parametrize("number", RELEASES)
+@pytest.mark.parametrize("suite", ["smoke", "integration"])
+def test_every_release_passes_the_acceptance_tests_which_write_to_no_file(sources, tmp_path, number, suite):
+    source = sources[number] / ACCEPTANCE
+    without_temporary_files = (
+        "import sys, tempfile; tempfile.tempdir = '/nowhere'; import pytest; sys.exit(pytest.main())"
+    )
+    with ExitStack() as tiers:
+        data = tiers.enter_context(running(sources[number], "database", DATA_DIR=str(tmp_path)))
+        api = tiers.enter_context(running(sources[number], "backend", DATABASE_URL=data))
+        shop = tiers.enter_context(running(sources[number], "frontend", BACKEND_URL=api, ENVIRONMENT="test"))
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", without_temporary_files, f"{suite}.py"],
+            cwd=source,
+            env={
+                "PYTHONPATH": str(ensure_wheels(source / "requirements.txt")),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "FRONTEND_URL": shop,
+                "BACKEND_URL": api,
+                "DATABASE_URL": data,
+                "PROMOTED_VERSIONS": " ".join(
+                    f"{tier}={(sources[number] / tier / 'VERSION').read_text().strip()}" for tier in PROGRAMS
+                ),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
 def test_an_order_survives_a_kill_an_upgrade_and_a_rollback(sources, tmp_path):
     order = {"customer": "Katherine", "item": "Orbit", "quantity": 1, "unit_price_cents": 1962}
     with running(sources[1], "database", DATA_DIR=str(tmp_path)) as url:
