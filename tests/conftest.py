@@ -35,6 +35,7 @@ def _group(item: pytest.Item) -> str:
     return _MAIN if "executed" in getattr(item, "fixturenames", ()) else item.path.stem
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its group, for `pytest --numprocesses 2 --dist loadgroup`, and bring the groups into order."""
     for item in items:
@@ -49,6 +50,14 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """The notebooks' lab goes with its last test: the rest of the session does not have to run beside it."""
     if _group(item) == _MAIN and (nextitem is None or _group(nextitem) != _MAIN):
         _no_longer_needed()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    """After Ctrl-C the workers end without taking their labs down: whose folder is left is taken down here."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED and not hasattr(session.config, "workerinput"):
+        temporary = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        for settings in (*temporary.glob("*/lab/lab.yaml"), *temporary.glob("popen-*/*/lab/lab.yaml")):
+            down(load_lab(LabHome(settings.parent)), purge=True)
 
 
 _main_labs: list[Lab] = []

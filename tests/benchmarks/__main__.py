@@ -43,7 +43,7 @@ def _seconds(act: Callable[[], object]) -> float:
 
 
 @contextmanager
-def _fresh_lab(pods: str = "simulated") -> Iterator[Lab]:
+def _fresh_lab(pods: str) -> Iterator[Lab]:
     with tempfile.TemporaryDirectory() as folder:
         home = LabHome(Path(folder) / "lab")
         os.environ["LABKIT_HOME"] = str(home.root)
@@ -104,25 +104,25 @@ def _measured(engine: str) -> dict[str, str]:
     """What was measured with one engine, by what it is."""
     os.environ["LABKIT_KARGO"] = engine
     rows: dict[str, str] = {}
-    with _fresh_lab() as lab:
+    with _fresh_lab("process") as lab:
         ensure_programs(lab)
         rows["`labkit up` from nothing, s"] = f"{_seconds(lambda: up(lab)):.1f}"
         rows["`labkit up` again, s"] = f"{_seconds(lambda: up(lab)):.1f}"
         rows["`labkit deploy`, three releases, s"] = f"{_seconds(lambda: deploy(lab)):.1f}"
         rows["processes"], rows["memory of all processes (PSS), GiB"] = _memory(lab)
-        promotions, syncs = list(_promotions(lab)), list(_syncs(lab))
-        rows["promotion, request to Synced and Healthy, s"] = _spread(promotions)
-        rows["bare Argo CD sync, s"] = _spread(syncs)
-        rows["promotion / bare sync"] = f"{statistics.median(promotions) / statistics.median(syncs):.1f}"
+        rows["promotion, request to Synced and Healthy, s"] = _spread(list(_promotions(lab)))
+        prod, newest = lab.environment("prod"), lab.releases[-1].versions["frontend"]
+        rows |= dict(pod_figures(lab, prod, f"{lab.image('frontend')}:{newest}"))
         assert running_engine(lab) == engine
-    with _fresh_lab(pods="process") as lab:
-        rows["pods as processes: `labkit up` from nothing, s"] = f"{_seconds(lambda: up(lab)):.1f}"
+    with _fresh_lab("simulated") as lab:
+        rows["pods simulated: `labkit up` from nothing, s"] = f"{_seconds(lambda: up(lab)):.1f}"
         rows["… `labkit deploy`, three releases, s"] = f"{_seconds(lambda: deploy(lab)):.1f}"
         rows["… processes"], rows["… memory of all processes (PSS), GiB"] = _memory(lab)
-        rows["… promotion, request to Synced and Healthy, s"] = _spread(list(_promotions(lab)))
-        prod, newest = lab.environment("prod"), lab.releases[-1].versions["frontend"]
-        rows |= {f"… {what}": value for what, value in pod_figures(lab, prod, f"{lab.image('frontend')}:{newest}")}
-    with _fresh_lab() as lab:
+        promotions, syncs = list(_promotions(lab)), list(_syncs(lab))
+        rows["… promotion, request to Synced and Healthy, s"] = _spread(promotions)
+        rows["… bare Argo CD sync, s"] = _spread(syncs)
+        rows["… promotion / bare sync"] = f"{statistics.median(promotions) / statistics.median(syncs):.1f}"
+    with _fresh_lab("process") as lab:
         rows["notebooks 00-04 from nothing, s"] = f"{_seconds(lambda: run_notebooks(lab)):.1f}"
         rows["notebooks 00-04 again, s"] = f"{_seconds(lambda: run_notebooks(lab)):.1f}"
     return rows
