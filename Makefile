@@ -21,7 +21,7 @@ lab: $(READY)  ## run notebooks 00 to 04 headless, and leave the lab running
 
 test: $(READY) lint  ## all tests, on a lab of their own
 	$(BIN)/labkit tools --fetch
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

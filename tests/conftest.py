@@ -6,11 +6,13 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from _labs import lab_of_its_own
 from _ports import ports_of_a_lab
+from xdist.scheduler import LoadFileScheduling
 
 from labkit.config import Lab, load_lab
 from labkit.down import down
@@ -25,30 +27,54 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 
-# What shares a lab shares a worker: the tests of a module, and those of the lab that the notebooks made.
+# What shares a lab shares a worker: the tests of a module, and the modules that use the lab that the notebooks made.
 _MAIN = "the notebooks' lab"
+_MAIN_MODULES = frozenset(
+    {
+        "test_argocd_rights",
+        "test_command_line",
+        "test_git_rights",
+        "test_kargo_pages",
+        "test_lab_facts",
+        "test_main_job",
+        "test_unverified_freight",
+    }
+)
 # Those that take minutes come first, so that no worker is left alone with one at the end.
 _LONGEST_FIRST = ("test_gates", _MAIN, "test_promotion_rules", "test_lab_life", "test_replay", "test_pod_runner")
 
 
-def _group(item: pytest.Item) -> str:
-    return _MAIN if "executed" in getattr(item, "fixturenames", ()) else item.path.stem
+def _group(module: str) -> str:
+    return _MAIN if module in _MAIN_MODULES else module
 
 
-@pytest.hookimpl(tryfirst=True)
+class _Groups(LoadFileScheduling):
+    """`pytest --numprocesses 2 --dist loadfile`, but with groups in the place of files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(Path(nodeid.partition("::")[0]).stem)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give a group to one worker, whole."""
+    return _Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its group, for `pytest --numprocesses 2 --dist loadgroup`, and bring the groups into order."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Bring the groups into order."""
     order = {name: place for place, name in enumerate(_LONGEST_FIRST)}
-    groups = list(dict.fromkeys(map(_group, items)))
+    groups = list(dict.fromkeys(_group(item.path.stem) for item in items))
     groups.sort(key=lambda name: order.get(name, len(order)))
-    items.sort(key=lambda item: groups.index(_group(item)))
+    items.sort(key=lambda item: groups.index(_group(item.path.stem)))
+    for item in items:
+        uses = "executed" in getattr(item, "fixturenames", ())
+        assert not uses or item.path.stem in _MAIN_MODULES, f"{item.path.stem} belongs into _MAIN_MODULES"
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """The notebooks' lab goes with its last test: the rest of the session does not have to run beside it."""
-    if _group(item) == _MAIN and (nextitem is None or _group(nextitem) != _MAIN):
+    if _group(item.path.stem) == _MAIN and (nextitem is None or _group(nextitem.path.stem) != _MAIN):
         _no_longer_needed()
 
 
