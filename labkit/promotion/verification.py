@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -133,22 +133,35 @@ def wait_for_verification(lab: Lab, stage: str, freight: Freight) -> Verificatio
     Raises:
         LabError: There is none in time.
     """
+    return _verdict(
+        lab,
+        stage,
+        f"Stage {stage} to judge Freight {freight.alias}",
+        lambda: next(iter(verification_table(lab, stage, freight_name=freight.name)), None),
+    )
 
-    def newest() -> Verification | None:
+
+def _verdict(lab: Lab, stage: str, what: str, newest: Callable[[], Verification | None]) -> Verification:
+    def look() -> Verification | None:
+        # Kargo may miss that its AnalysisRun is done.
         refresh(lab, "Stage", stage)
-        return next(iter(verification_table(lab, stage, freight_name=freight.name)), None)
+        return newest()
 
     found = wait_for(
-        f"Stage {stage} to judge Freight {freight.alias}",
-        newest,
+        what,
+        look,
         lambda now: now is not None and now.done,
         describe=lambda now: f"{now.phase} {now.message}".strip() if now else "not begun",
         interval=0.5,
         timeout=lab.limits.promotion_seconds,
-        todo=f"`kubectl --context {lab.control.context} -n {PROJECT} get analysisruns`",
+        todo=_analysis_runs(lab),
     )
     assert found is not None
     return found
+
+
+def _analysis_runs(lab: Lab) -> str:
+    return f"`kubectl --context {lab.control.context} -n {PROJECT} get analysisruns`"
 
 
 def gate_results(lab: Lab, stage: str, freight: Freight) -> MetricTable:
@@ -205,20 +218,16 @@ def reverify(lab: Lab, stage: str) -> Verification:
     """
     known = {row.id for row in verification_table(lab, stage)}
     request_verification(lab, stage)
-
-    def newest() -> Verification | None:
-        refresh(lab, "Stage", stage)
-        return next((row for row in verification_table(lab, stage) if row.id not in known), None)
-
-    found = wait_for(
+    found = _verdict(
+        lab,
+        stage,
         f"Stage {stage} to be verified afresh",
-        newest,
-        lambda now: now is not None and now.phase == "Successful",
-        failed=lambda now: now is not None and now.done and now.phase != "Successful",
-        describe=lambda now: f"{now.phase} {now.message}".strip() if now else "not begun",
-        interval=0.5,
-        timeout=lab.limits.promotion_seconds,
-        todo=f"`kubectl --context {lab.control.context} -n {PROJECT} get analysisruns`",
+        lambda: next((row for row in verification_table(lab, stage) if row.id not in known), None),
     )
-    assert found is not None
+    if found.phase != "Successful":
+        raise LabError(
+            f"Stage {stage} did not pass a fresh verification",
+            seen=f"{found.phase}: {found.message}",
+            todo=_analysis_runs(lab),
+        )
     return found
