@@ -65,6 +65,7 @@ def write_report(lab: Lab, folder: Path, runs: Sequence[NotebookRun]) -> Path:
             provider=lab.settings.provider,
             engine=status.engine,
             engine_why=status.engine_why,
+            pods=status.pods,
             runs=runs,
             status=status._repr_html_(),
             figure=figure,

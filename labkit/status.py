@@ -17,6 +17,7 @@ from labkit.kube import UNREACHABLE
 from labkit.promotion import StageTable, stage_table
 from labkit.services.argocd import APPLICATION_API, application_state
 from labkit.services.kargo import recorded_engine, running_engine
+from labkit.services.pods import what_pods_are
 from labkit.services.supervisor import ServiceTable, Supervisor
 from labkit.tables import Record, Table
 
@@ -59,6 +60,7 @@ class LabStatus:
         home: Its folder.
         engine: Who reconciles Kargo's resources: `kargo`, `kargolite`, or nothing yet.
         engine_why: Why that one.
+        pods: What pods are.
         clusters: The clusters.
         services: The host processes.
         applications: The Applications; none where Argo CD is not installed.
@@ -68,6 +70,7 @@ class LabStatus:
     home: str
     engine: str
     engine_why: str
+    pods: str
     clusters: ClusterTable
     services: ServiceTable
     applications: ApplicationTable
@@ -79,6 +82,7 @@ class LabStatus:
             "home": self.home,
             "engine": self.engine,
             "engine_why": self.engine_why,
+            "pods": self.pods,
             "clusters": self.clusters.as_json(),
             "services": self.services.as_json(),
             "applications": self.applications.as_json(),
@@ -102,11 +106,13 @@ class LabStatus:
     def __rich__(self) -> Group:
         tables = (self.clusters, self.services, self.applications, self.stages)
         engine = f"Kargo's resources are reconciled by: {self._engine}"
-        return Group(*(part for table in tables if table for part in (table, "")), engine)
+        return Group(*(part for table in tables if table for part in (table, "")), engine, f"Pods: {self.pods}")
 
     def _repr_html_(self) -> str:
         tables = (self.clusters, self.services, self.applications, self.stages)
-        engine = f"<p>Kargo's resources are reconciled by: <b>{html.escape(self._engine)}</b></p>"
+        engine = (
+            f"<p>Kargo's resources are reconciled by: <b>{html.escape(self._engine)}</b>.<br>Pods: {self.pods}.</p>"
+        )
         return "".join(table._repr_html_() for table in tables if table) + engine
 
 
@@ -162,6 +168,7 @@ def lab_status(lab: Lab) -> LabStatus:
         home=str(lab.home.root),
         engine=engine,
         engine_why=recorded.why if engine and recorded else "",
+        pods=what_pods_are(lab),
         clusters=clusters,
         services=Supervisor(lab).status(),
         applications=application_table(lab),

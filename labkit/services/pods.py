@@ -27,6 +27,13 @@ def runs_pods(lab: Lab) -> bool:
     return lab.settings.pods == "process"
 
 
+def what_pods_are(lab: Lab) -> str:
+    """What a pod of this lab is, for every page that shows one."""
+    if runs_pods(lab):
+        return "pods of the demo app and of its tests are processes of this machine; any other is simulated by KWOK"
+    return "all pods are simulated by KWOK: they are scheduled and become Ready, but run no process"
+
+
 def ensure_pod_runners(lab: Lab) -> None:
     """Run pods that ask for it as processes, in each cluster; nothing where all pods are simulated."""
     if not runs_pods(lab):
