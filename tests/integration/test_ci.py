@@ -171,7 +171,10 @@ def test_an_unpacked_image_runs(registry, first_release, tmp_path):
 def test_a_commit_that_changes_no_image_is_green_and_builds_none(ci, registry, first_release, warehouse):
     before = discoveries(warehouse)
     commit = push(ci, "Say more", **files(**{"README.md": lambda text: text + "\nMore.\n"}))
-    assert finished(ci, commit)[BUILD] == ("success", "unchanged frontend 0.9.0, backend 2.0.5, database 1.4.7")
+    assert finished(ci, commit)[BUILD] == (
+        "success",
+        f"unchanged frontend 0.9.0, backend 2.0.5, database 1.4.7, acceptance {ci.server.lab.acceptance}",
+    )
     assert registry.tags("lab/frontend") == ["0.9.0"]
     assert discoveries(warehouse) == before
 

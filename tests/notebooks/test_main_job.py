@@ -70,12 +70,17 @@ def test_each_stage_is_healthy_and_verified(lab: Lab, stage: str) -> None:
     assert conditions == {"Ready": "True", "Healthy": "True", "Verified": "True"}, shown["status"]["conditions"]
 
 
-@pytest.mark.parametrize("command", _commands())
-def test_commands_shown_in_the_notebooks_work_in_a_shell(lab: Lab, command: str) -> None:
+@pytest.fixture(scope="module")
+def shell(lab: Lab) -> dict[str, str]:
+    """The variables of a shell after `eval "$(labkit env)"`."""
     environment = run(["bash", "-c", f'eval "$({PYTHON} -m labkit env)"; env'], env={"LABKIT_HOME": str(lab.home.root)})
     variables = dict(line.split("=", 1) for line in environment.splitlines() if "=" in line)
-    wanted = {name: variables[name] for name in ("KUBECONFIG", "KUBECACHEDIR", "PATH")}
-    assert run(shlex.split(command), env=wanted).strip()
+    return {name: variables[name] for name in ("KUBECONFIG", "KUBECACHEDIR", "PATH")}
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_commands_shown_in_the_notebooks_work_in_a_shell(shell: dict[str, str], command: str) -> None:
+    assert run(shlex.split(command), env=shell).strip()
 
 
 @pytest.mark.parametrize("name", ["clusters", "argocd", "repos", "kargo", "ci", "versions", "branches", "verified"])
