@@ -51,6 +51,7 @@ class Environment:
     disk: str
     nodes: int
     upstream: str
+    observability: str
     index: int
 
     @property
@@ -122,6 +123,14 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class Pager:
+    """Who is called for a page, and who next, after how many seconds without an answer."""
+
+    on_call: tuple[str, ...]
+    escalate_seconds: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """What was chosen when a lab was created; kept in `$LABKIT_HOME/lab.yaml`."""
 
@@ -164,6 +173,7 @@ class Lab:
     pods: PodRules
     acceptance: str
     traffic: Mapping[str, Traffic]
+    pager: Pager
     _ports: Mapping[str, int]
     _environment_ports: Mapping[str, int]
     _stride: int
@@ -377,6 +387,7 @@ def load_lab(home: LabHome | str | Path | None = None) -> Lab:
         traffic={
             name: Traffic(item["requestsPerSecond"], tuple(item["customers"])) for name, item in data["traffic"].items()
         },
+        pager=Pager(tuple(data["pager"]["onCall"]), data["pager"]["escalateSeconds"]),
         _ports=data["ports"],
         _environment_ports=data["environmentPorts"],
         _stride=data["environmentPortStride"],

@@ -8,16 +8,19 @@ from labkit import clusters
 from labkit.clusters import ClusterTable
 from labkit.config import Lab
 from labkit.delivery.gitops import ensure_repos
+from labkit.observability.alerts import alert_rules
 from labkit.preflight import assert_machine
 from labkit.progress import step
+from labkit.services.alerting import ensure_alerting
 from labkit.services.argocd import ensure_applications, ensure_argocd
 from labkit.services.ci import ensure_ci
+from labkit.services.exporter import ensure_exporter
 from labkit.services.gitea import ensure_gitea
 from labkit.services.guard import ensure_guard
 from labkit.services.kargo import Engine, ensure_engine, ensure_kargo, ensure_project
 from labkit.services.people import ensure_people
 from labkit.services.pods import end_pods, ensure_pod_runners, stop_pod_runners
-from labkit.services.prometheus import ensure_prometheus
+from labkit.services.prometheus import ensure_prometheus, prometheus_url
 from labkit.services.rollouts import ensure_rollouts
 from labkit.services.supervisor import ServiceTable, Supervisor
 from labkit.services.traffic import ensure_traffic
@@ -105,14 +108,21 @@ def install_kargo(lab: Lab) -> Engine:
     with step("Start Kargo, the analysis controllers and CI", expect=10):
         ensure_rollouts(lab, tools)
         engine = ensure_kargo(lab, tools)
-    with step("Start Prometheus, and traffic to the demo app", expect=2):
-        ensure_traffic(lab)
-        ensure_prometheus(lab, tools)
     with step("Create the Kargo Project with its Warehouse and Stages", expect=3):
         ensure_project(lab)
         ensure_ci(lab)
         ensure_guard(lab)
+    with step("Start Prometheus, Alertmanager, the pager, and traffic to the demo app", expect=3):
+        _install_observability(lab, tools)
     return engine
+
+
+def _install_observability(lab: Lab, tools: Toolset) -> None:
+    ensure_traffic(lab)
+    ensure_exporter(lab)
+    ensure_alerting(lab, tools)
+    # Last: it asks for what the others are.
+    ensure_prometheus(lab, tools, alert_rules(lab, prometheus_url(lab)))
 
 
 def setup(lab: Lab) -> Engine:

@@ -31,6 +31,7 @@ hypothesis.settings.load_profile("lab")
 _MAIN = "the notebooks' lab"
 _MAIN_MODULES = frozenset(
     {
+        "test_alerts",
         "test_argocd_rights",
         "test_command_line",
         "test_git_rights",

@@ -54,6 +54,7 @@ def _write_config(lab: Lab, tools: Toolset) -> Path:
         secret_key=make("SECRET_KEY"),
         internal_token=make("INTERNAL_TOKEN"),
         jwt_secret=make("JWT_SECRET"),
+        metrics_token=password(lab, "gitea-metrics"),
     )
     config.touch(mode=0o600)
     config.write_text(text)

