@@ -1,8 +1,9 @@
-"""Commands on what is measured: what has reached whom, taking a page, building the dashboards."""
+"""Commands on what is measured: what has reached whom, taking a page, the demo app's log, building the dashboards."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import click
 
@@ -27,6 +28,46 @@ def pages(output: str) -> None:
 def acknowledge(alert: str, person: str, output: str) -> None:
     """Take a page, so that nobody else is called for it."""
     show(acknowledge_page(load_lab(), alert, by=person), output)
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
+    if value and not found:
+        raise click.BadParameter(f"{value!r} is no time such as 90s, 10m, 2h or 1d")
+    return int(found[1]) * _SECONDS[found[2]] if found else 0
+
+
+@cli.command("app-logs")
+@click.argument("environment")
+@click.option("--tier", default="", help="One of the tiers; all of them where none is named.")
+@click.option("--level", default="", help="Lines of this level (debug, info, warning, error), and of more urgent ones.")
+@click.option("--since", default="", callback=_seconds, help="How far to look back: 90s, 10m, 2h, …")
+@click.option("--request-id", default="", help="Lines about this request, in all tiers.")
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(min=1), help="How many of the last lines.")
+@output
+def app_logs(environment: str, tier: str, level: str, since: int, request_id: str, lines: int, output: str) -> None:
+    """The last lines that the demo app's pods have written, of all tiers in order of time."""
+    # Tables take longer to import than all else together, and most commands do without.
+    from labkit.observability.logs import app_logs as read_logs
+
+    found = read_logs(
+        load_lab(),
+        environment,
+        tier=tier,
+        level=level,
+        since_seconds=since,
+        request_id=request_id,
+        limit=lines,
+    )
+    if output == "json":
+        rows = found.astype(object).where(found.notna(), None).to_dict("records")
+        click.echo(json.dumps(rows, indent=2, default=lambda time: time.isoformat()))
+        return
+    for row in found.itertuples():
+        click.echo(f"{row.pod}  {row.text}")
 
 
 @cli.group()
