@@ -18,6 +18,7 @@ from labkit.wait import wait_for
 
 ROLLOUTS_API = "argoproj.io/v1alpha1"
 REVERIFY = "kargo.akuity.io/reverify"
+_SHOWN_CHARACTERS = 60
 _FINAL = ("Successful", "Failed", "Error", "Aborted", "Inconclusive")
 
 
@@ -119,12 +120,17 @@ def metric_table(lab: Lab, analysis_run: str) -> MetricTable:
                 metric=result["name"],
                 phase=result["phase"],
                 measurements=len(result.get("measurements") or []),
-                value=str((result.get("measurements") or [{}])[-1].get("value", "")),
+                value=_short(str((result.get("measurements") or [{}])[-1].get("value", ""))),
                 message=result.get("message", ""),
             )
             for result in (found.get("status") or {}).get("metricResults") or []
         )
     )
+
+
+def _short(text: str) -> str:
+    """An answer as far as people read it: Argo CD's is all that it knows of an Application."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def wait_for_verification(lab: Lab, stage: str, freight: Freight) -> Verification:
