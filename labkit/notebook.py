@@ -8,6 +8,8 @@ from labkit.deploy import build_release, fix_defect, introduce_defect, promote_f
 from labkit.down import down
 from labkit.install import create_clusters, install_argocd, install_kargo
 from labkit.kubectl import kubectl
+from labkit.observability.logs import app_logs
+from labkit.observability.views import delivery_frame, latency_chart, panel_chart, promotion_chart
 from labkit.preflight import preflight
 from labkit.promotion import (
     approve,
@@ -39,12 +41,14 @@ from labkit.toolchain import find_tools
 from labkit.urls import lab_urls
 
 __all__ = [
+    "app_logs",
     "approve",
     "build_release",
     "check",
     "choose",
     "create_clusters",
     "defect_table",
+    "delivery_frame",
     "down",
     "ensure_promotion",
     "evidence",
@@ -60,10 +64,13 @@ __all__ = [
     "introduce_defect",
     "kubectl",
     "lab_urls",
+    "latency_chart",
     "load_lab",
+    "panel_chart",
     "pipeline_chart",
     "preflight",
     "promote_freight",
+    "promotion_chart",
     "promotion_diff",
     "promotion_table",
     "pull_request",

@@ -34,6 +34,7 @@ _MAIN_MODULES = frozenset(
         "test_alerts",
         "test_argocd_rights",
         "test_command_line",
+        "test_dashboards_live",
         "test_git_rights",
         "test_kargo_pages",
         "test_lab_facts",

@@ -136,7 +136,13 @@ def test_every_target_of_prometheus_answers(lab):
     )
     jobs = {target["labels"]["job"] for target in found}
     apart = {f"{kind}-{name}" for kind in ("demo-app", "podrunner") for name in SIZES}
-    assert jobs == apart | {"prometheus", "traffic"}
+    wide = {f"kwok-{name}" for name in ("dev", "prod")} | {f"apiserver-{name}" for name in SIZES}
+    assert jobs == apart | wide | {"prometheus", "gitea", "services"}
+    of_services = {target["labels"]["service"] for target in found if target["labels"]["job"] == "services"}
+    assert {"traffic", "exporter", "argocd-server-dev", "argocd-server-prod"} <= of_services
+    assert "argocd-server-pre" not in of_services, "PRE has a subset"
+    nameless = [target["labels"] for target in found if "environment" not in target["labels"]]
+    assert {labels["service"] for labels in nameless} == {"traffic", "exporter"}, "their series say it themselves"
 
 
 def test_every_socket_is_one_of_the_labs_ports(lab):
@@ -234,7 +240,8 @@ def test_urls_as_json_answer_and_name_a_password_that_works(lab):
     tools = {row["name"]: row for row in labkit(lab, "tools", "--output", "json").json}
     for row in labkit(lab, "urls", "--output", "json").json:
         url = row["url"]
-        if row["what"] == "Prometheus" and "from its module" in tools["prometheus"]["notes"]:
+        name = row["what"].lower()
+        if name in ("prometheus", "alertmanager") and "from its module" in tools[name]["notes"]:
             url += "/-/ready"  # built from its module it has no pages
         assert httpx.get(url, trust_env=False, follow_redirects=True).status_code == 200, row
         assert bool(row["account"]) == bool(row["password_file"]), row

@@ -112,3 +112,19 @@ def test_promotion_in_depth_leaves_the_versions_as_it_found_them(lab: Lab) -> No
     assert (folder / "10-promotion-in-depth.html").stat().st_size > 10_000
     for name in ("versions", "branches", "verified", "evidence"):
         assert check(lab, name).found
+
+
+@pytest.mark.usefixtures("in_the_lab")
+def test_comparing_the_environments_draws_what_was_measured(lab: Lab) -> None:
+    folder = run_notebooks(lab, ["09-compare-environments"])
+    cells = nbformat.read(folder / "09-compare-environments.ipynb", as_version=4).cells
+    figures = [cell for cell in cells if "figure" in cell.metadata.get("tags", [])]
+    drawn = [
+        trace
+        for cell in figures
+        for output in cell.outputs
+        for trace in output.get("data", {}).get("application/vnd.plotly.v1+json", {}).get("data", [])
+    ]
+    names = {trace.get("name") for trace in drawn}
+    assert len(figures) == 7
+    assert {environment.name for environment in lab.environments} <= names, names

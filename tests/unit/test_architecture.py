@@ -21,7 +21,6 @@ LAYERS = {
         "labkit.runner",
         "labkit.checks",
         "labkit.report",
-        "labkit.charts",
     ),
     "the lab as a whole": (
         "labkit.deploy",
@@ -32,7 +31,7 @@ LAYERS = {
         "labkit.urls",
     ),
     "what the lab does about Promotions by itself": ("labkit.guard",),
-    "what is measured, and who hears of it": ("labkit.observability",),
+    "what is measured, and who hears of it": ("labkit.observability", "labkit.charts"),
     "verbs on Kargo's resources": ("labkit.promotion",),
     "services": ("labkit.services",),
     "delivery and clusters": ("labkit.delivery", "labkit.clusters"),
@@ -67,7 +66,10 @@ ROOMS = {
 }
 
 # Imports inside functions, and why they are there.
-DEFERRED = {("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together"}
+DEFERRED = {
+    ("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together",
+    ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
+}
 
 # Who asks which engine reconciles Kargo's resources, and for what; nobody else may.
 ASKS_FOR_ENGINE = {
