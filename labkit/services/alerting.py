@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import yaml
 
 from labkit.config import Lab
 from labkit.process import LOOPBACK, PYTHON, run
-from labkit.services.supervisor import Service, Supervisor
+from labkit.services.supervisor import Service, Supervisor, digest
 from labkit.templates import render
 from labkit.toolchain import Toolset
 
@@ -22,12 +19,6 @@ def pager_url(lab: Lab) -> str:
 def alertmanager_url(lab: Lab) -> str:
     """Alertmanager's address, without a slash at the end."""
     return f"http://{LOOPBACK}:{lab.port('alertmanager')}"
-
-
-def digest(*files: Path) -> dict[str, str]:
-    """A variable for a service that reads these files once: it is started again where they have changed."""
-    content = b"".join(file.read_bytes() for file in files)
-    return {"CONFIGURATION": hashlib.sha256(content).hexdigest()[:16]}
 
 
 def ensure_alerting(lab: Lab, tools: Toolset) -> None:

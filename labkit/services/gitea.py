@@ -11,7 +11,7 @@ from labkit.delivery.gitea import ADMIN, CI, gitea_as
 from labkit.passwords import password
 from labkit.process import run
 from labkit.rules import rules
-from labkit.services.supervisor import Service, Supervisor
+from labkit.services.supervisor import Service, Supervisor, digest
 from labkit.templates import render
 from labkit.toolchain import Toolset
 
@@ -30,6 +30,7 @@ def _service(lab: Lab, tools: Toolset, config: Path) -> Service:
         about="Git, pull requests, commit statuses, image registry",
         command=(str(tools.path("gitea")), "web", "--config", str(config)),
         health=f"{lab.gitea_url}/api/healthz",
+        environment=digest(config),
         ports={"http": lab.port("gitea")},
     )
 

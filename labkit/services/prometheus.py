@@ -13,9 +13,8 @@ from labkit.clusters import provider
 from labkit.config import NAMESPACE, Environment, Lab
 from labkit.passwords import password
 from labkit.process import LOOPBACK, run
-from labkit.services.alerting import digest
 from labkit.services.pods import pods_proxy, runs_pods
-from labkit.services.supervisor import Service, Supervisor
+from labkit.services.supervisor import Service, Supervisor, digest
 from labkit.templates import render
 from labkit.toolchain import Toolset
 
