@@ -31,6 +31,8 @@ SAID = {
     "rollouts-controller": ("v1.9.1+unknown", "1.9.1"),
     "prometheus": ("prometheus, version 3.13.2 (branch: , revision: unknown)", "3.13.2"),
     "promtool": ("promtool, version 3.13.2 (branch: , revision: unknown)", "3.13.2"),
+    "alertmanager": ("alertmanager, version 0.29.0 (branch: , revision: unknown)", "0.29.0"),
+    "amtool": ("amtool, version 0.29.0 (branch: , revision: unknown)", "0.29.0"),
     "argocd": ("argocd: v3.2.11+unknown", "3.2.11"),
     "gitea": ("gitea version 1.25.1 built with go1.26.8 : sqlite, sqlite_unlock_notify", "1.25.1"),
     "git": ("git version 2.39.5 (Apple Git-154)", "2.39.5"),

@@ -53,7 +53,7 @@ def success(kind, *result):
 @pytest.fixture
 def prometheus(monkeypatch):
     fake = FakePrometheus()
-    thread = threading.Thread(target=fake.server.serve_forever)
+    thread = threading.Thread(target=fake.server.serve_forever, args=(0.01,))
     thread.start()
     address = f"http://127.0.0.1:{fake.server.server_port}"
     monkeypatch.setattr(series, "prometheus_url", lambda lab: address)
