@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -57,10 +58,15 @@ def _listening(lab):
     for process in lab_processes(lab):
         if process.pid in pods:
             continue
-        name = process.environ().get(MARK) or process.name()
-        for item in process.net_connections("inet"):
-            if item.status == psutil.CONN_LISTEN:
-                yield name, item.laddr.ip, item.laddr.port
+        # Some live for a moment only, such as a git that Argo CD asks.
+        with suppress(psutil.NoSuchProcess):
+            name = process.environ().get(MARK) or process.name()
+            for item in _listens(process):
+                yield name, item.ip, item.port
+
+
+def _listens(process):
+    return [item.laddr for item in process.net_connections("inet") if item.status == psutil.CONN_LISTEN]
 
 
 def test_every_socket_is_on_this_machine_only_but_for_the_named_exceptions(lab):
@@ -73,12 +79,10 @@ def test_every_socket_is_on_this_machine_only_but_for_the_named_exceptions(lab):
 
 
 def test_every_pod_listens_on_this_machine_only(lab):
-    found = {
-        item.laddr.ip
-        for process in pod_processes(lab)
-        for item in process.net_connections("inet")
-        if item.status == psutil.CONN_LISTEN
-    }
+    found = set()
+    for process in pod_processes(lab):
+        with suppress(psutil.NoSuchProcess):
+            found |= {item.ip for item in _listens(process)}
     assert found == {"127.0.0.1"}
 
 
@@ -186,7 +190,10 @@ def test_secrets_are_for_their_owner_only(lab):
 
 def test_no_secret_stands_on_a_command_line_or_in_a_log(lab):
     secrets = {file.name: file.read_text().strip() for file in _secrets(lab)}
-    places = {f"command line of {process.name()}": " ".join(process.cmdline()) for process in lab_processes(lab)}
+    places = {}
+    for process in lab_processes(lab):
+        with suppress(psutil.NoSuchProcess):
+            places[f"command line of {process.name()}"] = " ".join(process.cmdline())
     places |= {f"log {file.name}": file.read_text(errors="replace") for file in lab.home.logs.iterdir()}
     told = [f"{name} in {place}" for place, text in places.items() for name, value in secrets.items() if value in text]
     assert not told, told
