@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from statistics import median
 from typing import Any
 
-import httpx
 import pandas as pd
 
 from labkit.clusters import kube
 from labkit.config import PROJECT, SOURCE_REPO, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import gitea_as
-from labkit.errors import LabError, UsageError
+from labkit.errors import UsageError
 from labkit.observability.pages import notice_table
 from labkit.promotion.freight import time_of
 from labkit.promotion.promotion import promotion_table
 from labkit.promotion.verification import Verification, verification_table
 from labkit.rules import rules
-from labkit.services.alerting import pager_url
 from labkit.services.kargo import KARGO_API
 
 LEAD_TIME = "change lead time"
@@ -386,10 +384,4 @@ def read_incidents(lab: Lab) -> tuple[Incident, ...]:
 
 
 def _alerts(lab: Lab) -> list[Alert]:
-    notices = notice_table(lab)
-    try:
-        answer = httpx.get(f"{pager_url(lab)}/notices", timeout=10, trust_env=False).raise_for_status()
-    except httpx.HTTPError as error:
-        raise LabError("The pager does not answer", seen=str(error), todo="`labkit up` starts it") from error
-    ends = {item["id"]: datetime.fromtimestamp(item["resolved"], UTC) for item in answer.json() if item["resolved"]}
-    return [Alert(row.id, row.environment, row.started, ends.get(row.id)) for row in notices]
+    return [Alert(row.id, row.environment, row.started, row.resolved) for row in notice_table(lab)]

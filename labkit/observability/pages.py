@@ -29,6 +29,7 @@ class Notice(Record):
         acknowledged_by: Who has taken it.
         started: When the alert began to fire.
         received: When it reached the pager.
+        resolved: When it was over; nothing while it lasts.
         runbook: Address of what to do.
         dashboard: Address of what to look at.
         id: The pager's id of it.
@@ -43,6 +44,7 @@ class Notice(Record):
     acknowledged_by: str
     started: datetime
     received: datetime
+    resolved: datetime | None
     runbook: str
     dashboard: str
     id: str
@@ -127,6 +129,7 @@ def _notice(item: dict[str, Any]) -> Notice:
         acknowledged_by=item["acknowledged_by"],
         started=datetime.fromisoformat(item["started"]),
         received=datetime.fromtimestamp(item["received"], UTC),
+        resolved=datetime.fromtimestamp(item["resolved"], UTC) if item["resolved"] else None,
         runbook=item["runbook"],
         dashboard=item["dashboard"],
         id=item["id"],
