@@ -12,6 +12,7 @@ import psutil
 from labkit.clusters import provider
 from labkit.config import Lab
 from labkit.errors import LabError
+from labkit.process import running_processes
 from labkit.progress import step
 from labkit.services.pods import end_pods, pod_processes
 from labkit.services.supervisor import Supervisor
@@ -21,7 +22,7 @@ def lab_processes(lab: Lab) -> list[psutil.Process]:
     """Every process on this machine that belongs to this lab: services, pods, the clusters' components."""
     root = str(lab.home.clusters)
     found = {process.pid: process for process in [*Supervisor(lab).marked(), *pod_processes(lab)]}
-    for process in psutil.process_iter():
+    for process in running_processes():
         try:
             words = process.cmdline()
         except (psutil.Error, OSError):

@@ -8,7 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -103,6 +103,17 @@ class ProcessId:
             return False
 
 
+def running_processes() -> Iterator[psutil.Process]:
+    """Every process of this machine, looked up anew.
+
+    `psutil.process_iter` keeps what it found before: a pid that has changed hands since is a process that it believes
+    ended, and does not kill.
+    """
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            yield psutil.Process(pid)
+
+
 def end_processes(processes: Iterable[psutil.Process], *, timeout: float = 20) -> None:
     """Kill processes, all at once, and wait until they are gone and their ports are free again.
 
@@ -127,7 +138,7 @@ def end_processes(processes: Iterable[psutil.Process], *, timeout: float = 20) -
         lambda: (
             [str(process.pid) for process in ending if _runs(process)]
             # The sockets of a program with many threads outlive it by a moment.
-            + [f"port {port}" for port in sorted(ports) if not port_is_free(port)]
+            + [f"port {port}, held by {port_owner(port)}" for port in sorted(ports) if not port_is_free(port)]
         ),
         lambda left: not left,
         describe=lambda left: ", ".join(left) or "all gone",

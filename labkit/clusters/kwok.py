@@ -18,7 +18,7 @@ from labkit.config import Environment, Lab
 from labkit.errors import LabError
 from labkit.kube import UNREACHABLE, Kube, conditions
 from labkit.paths import DATA
-from labkit.process import LOOPBACK, MARK, OTHER_PORTS, assert_ports_free, end_processes, run
+from labkit.process import LOOPBACK, MARK, OTHER_PORTS, assert_ports_free, end_processes, run, running_processes
 from labkit.quantities import quantity
 from labkit.templates import manifests, read_manifests, render
 from labkit.toolchain import Toolset, ensure_tools
@@ -106,7 +106,7 @@ class KwokClusters:
 
     def _own_processes(self, environment: Environment) -> list[psutil.Process]:
         """All components that run, also those that no pid file names, as an interrupted kwokctl leaves them."""
-        return [process for process in psutil.process_iter() if self._owns(environment, process)]
+        return [process for process in running_processes() if self._owns(environment, process)]
 
     def down(self, environment: Environment) -> tuple[str, ...]:
         """Components of a created cluster that do not run."""

@@ -9,7 +9,7 @@ import yaml
 
 from labkit.clusters import provider
 from labkit.config import NAMESPACE, BackOff, Environment, Lab
-from labkit.process import LOOPBACK, POD_MARK, PYTHON, end_processes
+from labkit.process import LOOPBACK, POD_MARK, PYTHON, end_processes, running_processes
 from labkit.services.supervisor import Service, Supervisor
 
 FRONT_TIER = "frontend"
@@ -57,7 +57,7 @@ def end_pods(lab: Lab) -> None:
 def pod_processes(lab: Lab) -> list[psutil.Process]:
     """All processes of the lab's pods, known by the mark in their environment."""
     found = []
-    for process in psutil.process_iter():
+    for process in running_processes():
         try:
             if process.environ().get(POD_MARK) == str(lab.home.root):
                 found.append(process)

@@ -19,7 +19,17 @@ import yaml
 from labkit.config import Lab
 from labkit.errors import LabError, UsageError
 from labkit.passwords import password
-from labkit.process import LOOPBACK, MARK, OTHER_PORTS, PYTHON, ProcessId, assert_ports_free, end_processes, run
+from labkit.process import (
+    LOOPBACK,
+    MARK,
+    OTHER_PORTS,
+    PYTHON,
+    ProcessId,
+    assert_ports_free,
+    end_processes,
+    run,
+    running_processes,
+)
 from labkit.tables import Record, Table
 from labkit.wait import wait_for
 
@@ -161,7 +171,7 @@ class Supervisor:
     def marked(self) -> list[psutil.Process]:
         """Processes that carry the mark of this lab's services in their environment."""
         found = []
-        for process in psutil.process_iter():
+        for process in running_processes():
             try:
                 variables = process.environ()
             except (psutil.Error, OSError):

@@ -15,11 +15,13 @@ from labkit.process import (
     LOOPBACK,
     ProcessId,
     assert_ports_free,
+    end_processes,
     free_port_range,
     port_is_free,
     port_owner,
     proportional_set_size,
     run,
+    running_processes,
 )
 from labkit.wait import wait_for
 
@@ -166,3 +168,11 @@ def test_memory_counts_each_process_and_skips_what_is_gone(child):
     child.kill()
     child.wait()
     assert proportional_set_size([child.pid]) == 0
+
+
+def test_a_process_with_the_pid_of_one_that_ended_is_ended_too(child):
+    found = next(process for process in psutil.process_iter() if process.pid == child.pid)
+    # What psutil keeps when a pid changes hands between two looks at all processes.
+    found._ident = (child.pid, 0.0)
+    end_processes(process for process in running_processes() if process.pid == child.pid)
+    assert child.wait(timeout=5) < 0
