@@ -128,7 +128,11 @@ def _argocd(lab: Lab) -> str:
         viewer = ArgoCD(lab, environment, "viewer")
         app = viewer.request("GET", f"/applications/{APPLICATION}")
         source = app["spec"]["source"]
-        _expect(source["targetRevision"], environment.branch, f"branch of the Application in {environment.context}")
+        _expect(
+            source["targetRevision"],
+            lab.destination(environment.name).branch,
+            f"branch of the Application in {environment.context}",
+        )
         _expect(source["repoURL"], lab.repo_url(GITOPS_REPO), f"repo of the Application in {environment.context}")
     return f"three Argo CDs answer, each with an Application {APPLICATION} on its own branch"
 
@@ -137,7 +141,7 @@ def _argocd(lab: Lab) -> str:
 def _repos(lab: Lab) -> str:
     """By Gitea's API as `viewer`, where the branches were pushed with git."""
     viewer = gitea_as(lab, "viewer")
-    for branch in ("main", *(environment.branch for environment in lab.environments)):
+    for branch in ("main", *(lab.destination(environment.name).branch for environment in lab.environments)):
         if not viewer.branch_commit(repo_path(GITOPS_REPO), branch):
             raise AssertionError(f"repo {GITOPS_REPO} has no branch {branch}")
     return "the gitops repo has the branches main, stage/dev, stage/pre and stage/prod"
@@ -245,7 +249,7 @@ def _branches(lab: Lab) -> str:
                 f"kubectl --context {environment.context} -n argocd get application {APPLICATION} -o json",
             ).output
         )
-        head = gitea.branch_commit(repo_path(GITOPS_REPO), environment.branch)
+        head = gitea.branch_commit(repo_path(GITOPS_REPO), lab.destination(environment.name).branch)
         _expect(app["status"]["sync"]["revision"], head, f"revision that {environment.context} is synced to")
     return "each cluster is synced to the head of its own branch"
 
@@ -280,7 +284,7 @@ def _prod_not_moved(lab: Lab) -> str:
     """By the commits of PROD's branch, and by what runs in its cluster."""
     oldest = dict(lab.releases[0].versions)
     _expect(running_versions(lab, lab.environment("prod")), oldest, "versions in PROD")
-    viewer, prod = gitea_as(lab, "viewer"), lab.environment("prod")
+    viewer, prod = gitea_as(lab, "viewer"), lab.destination("prod")
     pulls = viewer.pull_requests(repo_path(GITOPS_REPO), "closed")
     merged = {pull["merge_commit_sha"] for pull in pulls if pull["merged"]}
     head = viewer.branch_commit(repo_path(GITOPS_REPO), prod.branch)

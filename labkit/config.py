@@ -23,6 +23,7 @@ CONTROL_ENVIRONMENT = "dev"
 NAMESPACE = "demo-app"
 APPLICATION = "demo-app"
 PROJECT = "demo-app"
+PREVIEW_PROJECT = "demo-app-preview"
 WAREHOUSE = "demo-app"
 ARGOCD_NAMESPACE = "argocd"
 ORGANISATION = "lab"
@@ -59,10 +60,39 @@ class Environment:
         """The kubectl context and cluster name."""
         return f"gitops-{self.name}"
 
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a Stage deploys to: a namespace of a cluster, by an Application of its Argo CD, from a branch of its own.
+
+    Attributes:
+        stage: The Stage; its overlay in the gitops repo is called like it.
+        project: The Kargo Project that it belongs to.
+        environment: The environment whose cluster it is in.
+        namespace: The namespace; the Application is called like it.
+        sources: The Stages that it takes Freight from; none where it takes it from the Warehouse.
+    """
+
+    stage: str
+    project: str
+    environment: Environment
+    namespace: str
+    sources: tuple[str, ...]
+
+    @property
+    def application(self) -> str:
+        """The Application."""
+        return self.namespace
+
     @property
     def branch(self) -> str:
-        """The branch of the gitops repo that holds this environment's rendered manifests."""
-        return f"stage/{self.name}"
+        """The branch of the gitops repo that holds what was promoted here."""
+        return f"stage/{self.stage}"
+
+    @property
+    def main(self) -> bool:
+        """Whether it is what the environment is there for: a place in the main line."""
+        return self.stage == self.environment.name
 
 
 @dataclass(frozen=True)
@@ -174,6 +204,7 @@ class Lab:
     acceptance: str
     traffic: Mapping[str, Traffic]
     pager: Pager
+    _more_stages: tuple[Mapping[str, str], ...]
     _ports: Mapping[str, int]
     _environment_ports: Mapping[str, int]
     _stride: int
@@ -194,6 +225,55 @@ class Lab:
     def control(self) -> Environment:
         """The environment whose cluster carries Kargo."""
         return self.environment(CONTROL_ENVIRONMENT)
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where each Stage deploys to: the environments' own in their order, then the others."""
+        main = [
+            Destination(
+                stage=environment.name,
+                project=PROJECT,
+                environment=environment,
+                namespace=NAMESPACE,
+                sources=tuple(
+                    filter(
+                        None,
+                        (
+                            environment.upstream,
+                            *(item["name"] for item in self._more_stages if item["feeds"] == environment.name),
+                        ),
+                    )
+                ),
+            )
+            for environment in self.environments
+        ]
+        others = [
+            Destination(
+                stage=item["name"],
+                project=item["project"],
+                environment=self.environment(item["environment"]),
+                namespace=f"{NAMESPACE}-{item['name']}",
+                sources=(),
+            )
+            for item in self._more_stages
+        ]
+        return (*main, *others)
+
+    def destination(self, stage: str) -> Destination:
+        """Where a Stage deploys to.
+
+        Raises:
+            UsageError: The lab has no such Stage.
+        """
+        for destination in self.destinations:
+            if destination.stage == stage:
+                return destination
+        known = ", ".join(destination.stage for destination in self.destinations)
+        raise UsageError(f"There is no Stage {stage!r}", todo=f"use one of: {known}")
+
+    def project_of(self, stage: str) -> str:
+        """The Kargo Project that a Stage belongs to; the lab's main one, where it is none of the lab's own Stages."""
+        return next((item.project for item in self.destinations if item.stage == stage), PROJECT)
 
     def port(self, name: str, environment: Environment | None = None) -> int:
         """The port of a service, or of an environment's service."""
@@ -244,9 +324,13 @@ class Lab:
         """The image with the acceptance tests."""
         return f"{self.image(ACCEPTANCE)}:{self.acceptance}"
 
-    def app_url(self, environment: Environment) -> str:
-        """The demo app's page in an environment, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port('app', environment)}"
+    def app_port(self, destination: Destination) -> int:
+        """The port of the demo app's page where a Stage deploys to."""
+        return self.port("app" if destination.main else f"app-{destination.stage}", destination.environment)
+
+    def app_url(self, stage: str) -> str:
+        """The demo app's page where a Stage deploys to, without a slash at the end."""
+        return f"http://127.0.0.1:{self.app_port(self.destination(stage))}"
 
     def repo_url(self, repo: str) -> str:
         """The clone address of one of the lab's repos."""
@@ -388,6 +472,7 @@ def load_lab(home: LabHome | str | Path | None = None) -> Lab:
             name: Traffic(item["requestsPerSecond"], tuple(item["customers"])) for name, item in data["traffic"].items()
         },
         pager=Pager(tuple(data["pager"]["onCall"]), data["pager"]["escalateSeconds"]),
+        _more_stages=tuple(data["stages"]),
         _ports=data["ports"],
         _environment_ports=data["environmentPorts"],
         _stride=data["environmentPortStride"],

@@ -21,6 +21,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
@@ -55,8 +56,9 @@ log = logging.getLogger("labkit.ci")
 
 @dataclass(frozen=True)
 class WarehouseRef:
-    """A Kargo Warehouse that is asked to look for new images."""
+    """A Kargo Warehouse that is asked to look for new images of the branches whose name matches a pattern."""
 
+    branches: str
     kubeconfig: Path
     context: str
     namespace: str
@@ -102,7 +104,13 @@ class CiConfig:
                 work_dir=Path(values.pop("workDir")),
                 test_seconds=float(values.pop("testSeconds", 120)),
                 after_build=tuple(
-                    WarehouseRef(Path(item["kubeconfig"]), item["context"], item["namespace"], item["warehouse"])
+                    WarehouseRef(
+                        item["branches"],
+                        Path(item["kubeconfig"]),
+                        item["context"],
+                        item["namespace"],
+                        item["warehouse"],
+                    )
                     for item in values.pop("afterBuild", [])
                 ),
             )
@@ -261,13 +269,14 @@ class Ci:
         self._request_discovery(commit, built, lines)
 
     def _request_discovery(self, commit: Commit, built: BuildResult, lines: IO[str]) -> None:
-        """Tell the Warehouses once, after all images of a release are out, so that they become one Freight.
+        """Tell the Warehouses once, after all images of a commit are out, so that they become one Freight.
 
         Source: https://docs.kargo.io/user-guide/how-to-guides/working-with-warehouses (refreshing a Warehouse).
         """
-        if commit.branch != RELEASE_BRANCH or not self._is_release(commit, built):
+        asked = [ref for ref in self.config.after_build if fnmatch(commit.branch, ref.branches)]
+        if not asked or not self._is_out(commit, built):
             return
-        for ref in self.config.after_build:
+        for ref in asked:
             try:
                 wait_for(
                     f"Warehouse {ref.warehouse} in {ref.context} to take the request",
@@ -282,7 +291,7 @@ class Ci:
             else:
                 _write(lines, f"asked Warehouse {ref.namespace}/{ref.warehouse} in {ref.context} for discovery")
 
-    def _is_release(self, commit: Commit, built: BuildResult) -> bool:
+    def _is_out(self, commit: Commit, built: BuildResult) -> bool:
         """Whether images of this very commit are out: pushed now, or by a run that did not come to its end."""
         if built.pushed:
             return True

@@ -1,6 +1,6 @@
-"""The gitops repo: `main` says what each environment should look like, `stage/<env>` what was promoted there.
+"""The gitops repo: `main` says what each Stage's place should look like, `stage/<stage>` what was promoted there.
 
-Each environment has a branch of its own with rendered manifests. With one branch for all, promoting DEV would
+Each Stage has a branch of its own with rendered manifests. With one branch for all, promoting DEV would
 move the revision under PROD's Argo CD.
 """
 
@@ -22,11 +22,11 @@ def ensure_repos(lab: Lab) -> None:
     repo = repo_path(GITOPS_REPO)
     if not gitea.branch_commit(repo, "main"):
         _seed_main(lab)
-    for environment in lab.environments:
-        if not gitea.branch_commit(repo, environment.branch):
-            _seed_stage_branch(lab, environment.branch)
-    for environment in lab.environments:
-        gitea.ensure_branch_protection(repo, environment.branch, _protection(environment.name))
+    for destination in lab.destinations:
+        if not gitea.branch_commit(repo, destination.branch):
+            _seed_stage_branch(lab, destination.branch)
+    for destination in lab.destinations:
+        gitea.ensure_branch_protection(repo, destination.branch, _protection(destination.stage))
 
 
 def gitops_files(lab: Lab) -> dict[str, bytes]:
@@ -49,12 +49,12 @@ def _seed_stage_branch(lab: Lab, branch: str) -> None:
     copy.git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
 
 
-def _protection(environment: str) -> dict[str, object]:
-    """Only Kargo's bot writes DEV's and PRE's branch; PROD's moves by pull request alone, once its gates are open.
+def _protection(stage: str) -> dict[str, object]:
+    """Only Kargo's bot writes a Stage's branch; PROD's moves by pull request alone, once its gates are open.
 
     Source: CreateBranchProtectionOption of Gitea's API.
     """
-    gate = rules().gates.get(environment)
+    gate = rules().gates.get(stage)
     return {
         "enable_push": gate is None,
         "enable_push_whitelist": gate is None,

@@ -12,6 +12,7 @@ import semver
 from labkit.errors import LabError
 
 RELEASE_BRANCH = "main"
+FEATURE_BRANCHES = "feature/*"
 _MAX_SLUG = 40  # a tag has at most 128 characters
 
 

@@ -17,7 +17,7 @@ log = logging.getLogger("labkit.guard")
 
 def publish_gates(lab: Lab) -> None:
     """Bring the texts and gates of all open pull requests into a gated branch up to date."""
-    branches = {lab.environment(stage).branch for stage in rules().gates}
+    branches = {lab.destination(stage).branch for stage in rules().gates}
     waiting = [pull for pull in open_pull_requests(lab) if pull.target in branches]
     if not waiting:
         return

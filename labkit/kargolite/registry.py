@@ -1,11 +1,11 @@
-"""Discovery of images in an OCI registry (https://github.com/opencontainers/distribution-spec) by SemVer tags."""
+"""Discovery of images in an OCI registry (https://github.com/opencontainers/distribution-spec)."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -59,23 +59,26 @@ class ImageRegistry:
         """
         repository = subscription["repoURL"]
         strategy = subscription.get("imageSelectionStrategy") or "SemVer"
-        if strategy != "SemVer":
+        if strategy not in ("SemVer", "NewestBuild"):
             raise DiscoveryError(
                 f"image selection strategy {strategy} is not part of kargolite; the genuine Kargo engine has it"
             )
         if subscription.get("platform"):
             raise DiscoveryError("platform constraints are not part of kargolite; the genuine Kargo engine has them")
         try:
-            tags = select_tags(await self._tags(repository), subscription)
+            tags = await self._tags(repository)
             limit = subscription.get("discoveryLimit") or 20
-            references = await asyncio.gather(*(self._reference(repository, tag) for tag in tags[:limit]))
+            if strategy == "SemVer":
+                references = await self._references(repository, select_versions(tags, subscription)[:limit])
+            else:
+                references = newest_builds(await self._references(repository, admitted(tags, subscription)))[:limit]
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise DiscoveryError(
                 f'error discovering newest applicable images "{repository}": {error or type(error).__name__}'
             ) from error
         found: Obj = {"repoURL": repository}
         if references:
-            found["references"] = list(references)
+            found["references"] = references
         return found
 
     async def _tags(self, repository: str) -> list[str]:
@@ -90,6 +93,9 @@ class ImageRegistry:
             following = response.links.get("next", {}).get("url")
             address = response.url.join(following) if following else None
         return tags
+
+    async def _references(self, repository: str, tags: list[str]) -> list[Obj]:
+        return list(await asyncio.gather(*(self._reference(repository, tag) for tag in tags)))
 
     async def _reference(self, repository: str, tag: str) -> Obj:
         response = await self._get(f"{_base(repository)}/manifests/{tag}")
@@ -130,20 +136,44 @@ class ImageRegistry:
         return {"Accept": _ACCEPT} | ({"Authorization": f"Bearer {token}"} if token else {})
 
 
-def select_tags(tags: list[str], subscription: Obj) -> list[str]:
-    """The tags that a subscription admits, the newest version first.
+def admitted(tags: list[str], subscription: Obj) -> list[str]:
+    """The tags that a subscription's regular expressions admit.
+
+    Raises:
+        ValueError: A regular expression cannot be read.
+    """
+    allowed = [re.compile(text) for text in subscription.get("allowTagsRegexes") or []]
+    ignored = [re.compile(text) for text in subscription.get("ignoreTagsRegexes") or []]
+    return [
+        tag
+        for tag in tags
+        if not any(regex.search(tag) for regex in ignored)
+        and (not allowed or any(regex.search(tag) for regex in allowed))
+    ]
+
+
+def newest_builds(references: list[Obj]) -> list[Obj]:
+    """Images by the time of their making, the newest first; of one moment, the last tag in the alphabet.
+
+    Raises:
+        ValueError: An image does not say when it was made.
+    """
+    for reference in references:
+        if "createdAt" not in reference:
+            raise ValueError(f"image {reference['tag']} does not say when it was made")
+    return sorted(references, key=lambda item: (item["createdAt"], item["tag"]), reverse=True)
+
+
+def select_versions(tags: list[str], subscription: Obj) -> list[str]:
+    """The tags that a subscription by SemVer admits, the newest version first.
 
     Raises:
         ValueError: A regular expression or the constraint cannot be read.
     """
-    allowed = [re.compile(text) for text in subscription.get("allowTagsRegexes") or []]
-    ignored = [re.compile(text) for text in subscription.get("ignoreTagsRegexes") or []]
     constraint = subscription.get("constraint")
     admits = parse_constraint(constraint) if constraint else None
     found = []
-    for tag in tags:
-        if any(regex.search(tag) for regex in ignored) or (allowed and not any(regex.search(tag) for regex in allowed)):
-            continue
+    for tag in admitted(tags, subscription):
         version = parse_version(tag, strict=subscription.get("strictSemvers", True))
         if version is not None and (admits is None or admits(version)):
             found.append((version, tag))
@@ -165,9 +195,11 @@ def _created(annotations: Obj, labels: Obj, fallback: Any) -> str:
     stated = [source[name] for source in (annotations, labels) for name in _CREATED if name in source]
     for value in [*stated, fallback]:
         try:
-            return datetime.fromisoformat(re.sub(r"\.\d+", "", str(value))).strftime("%Y-%m-%dT%H:%M:%SZ")
+            time = datetime.fromisoformat(re.sub(r"\.\d+", "", str(value)))
         except ValueError:
             continue
+        in_utc = time.astimezone(UTC) if time.tzinfo else time
+        return in_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     return ""
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from labkit.clusters import kube
-from labkit.config import PROJECT, WAREHOUSE, Lab
+from labkit.config import PROJECT, Lab
 from labkit.errors import LabError, UsageError
 from labkit.promotion.refresh import refresh
 from labkit.services.kargo import KARGO_API
@@ -81,24 +81,24 @@ def time_of(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
 
 
-def freight_table(lab: Lab) -> FreightTable:
-    """All Freight of the lab's Project, newest first."""
-    found = [Freight.from_manifest(item) for item in kube(lab, lab.control).list(KARGO_API, "Freight", PROJECT)]
+def freight_table(lab: Lab, *, project: str = PROJECT) -> FreightTable:
+    """All Freight of a Project, newest first."""
+    found = [Freight.from_manifest(item) for item in kube(lab, lab.control).list(KARGO_API, "Freight", project)]
     return FreightTable(tuple(sorted(found, key=lambda freight: freight.created, reverse=True)))
 
 
-def freight_aliases(lab: Lab) -> dict[str, str]:
-    """The alias of each Freight, by its name."""
-    return {freight.name: freight.alias for freight in freight_table(lab)}
+def freight_aliases(lab: Lab, *, project: str = PROJECT) -> dict[str, str]:
+    """The alias of each Freight of a Project, by its name."""
+    return {freight.name: freight.alias for freight in freight_table(lab, project=project)}
 
 
-def find_freight(lab: Lab, wanted: str) -> Freight:
+def find_freight(lab: Lab, wanted: str, *, project: str = PROJECT) -> Freight:
     """The Freight of that alias or name (a name may be shortened).
 
     Raises:
         UsageError: There is none, or more than one.
     """
-    table = freight_table(lab)
+    table = freight_table(lab, project=project)
     found = [item for item in table if wanted == item.alias or (wanted and item.name.startswith(wanted))]
     if len(found) != 1:
         raise UsageError(
@@ -108,32 +108,33 @@ def find_freight(lab: Lab, wanted: str) -> Freight:
     return found[0]
 
 
-def wait_for_freight(lab: Lab, versions: Mapping[str, str], *, timeout: float = 60) -> Freight:
+def wait_for_freight(lab: Lab, versions: Mapping[str, str], *, project: str = PROJECT, timeout: float = 60) -> Freight:
     """Wait until the Warehouse has made Freight of these versions, asking it to look now.
 
     Args:
         lab: The lab.
         versions: Image tag of each tier.
+        project: The Project, whose Warehouse is called like it.
         timeout: Seconds to wait.
     """
 
     def matching() -> Freight | None:
-        return next((item for item in freight_table(lab) if item.versions == versions), None)
+        return next((item for item in freight_table(lab, project=project) if item.versions == versions), None)
 
     found = matching()
     if found is None:
-        refresh_warehouse(lab)
+        refresh_warehouse(lab, project=project)
         found = wait_for(
             f"Freight of {', '.join(f'{tier} {version}' for tier, version in versions.items())}",
             matching,
             timeout=timeout,
-            todo=f"`kubectl --context {lab.control.context} -n {PROJECT} describe warehouse {WAREHOUSE}`",
+            todo=f"`kubectl --context {lab.control.context} -n {project} describe warehouse {project}`",
         )
     if found is None:
         raise LabError("The Warehouse made no Freight")
     return found
 
 
-def refresh_warehouse(lab: Lab) -> None:
-    """Ask the Warehouse to look for new images now, as a registry's webhook would."""
-    refresh(lab, "Warehouse", WAREHOUSE)
+def refresh_warehouse(lab: Lab, *, project: str = PROJECT) -> None:
+    """Ask a Project's Warehouse to look for new images now, as a registry's webhook would."""
+    refresh(lab, "Warehouse", project, project=project)

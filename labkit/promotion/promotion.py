@@ -129,9 +129,10 @@ def _pull_request_number(state: Mapping[str, Any]) -> int:
 
 def promotion_table(lab: Lab, stage: str | None = None) -> PromotionTable:
     """The Promotions of the lab's Project, or of one Stage, newest first."""
-    aliases = freight_aliases(lab)
+    project = lab.project_of(stage) if stage else PROJECT
+    aliases = freight_aliases(lab, project=project)
     found = kube(lab, lab.control).list(
-        KARGO_API, "Promotion", PROJECT, selector=f"{STAGE_LABEL}={stage}" if stage else None
+        KARGO_API, "Promotion", project, selector=f"{STAGE_LABEL}={stage}" if stage else None
     )
     rows = [Promotion.from_manifest(item, aliases) for item in found]
     return PromotionTable(tuple(sorted(rows, key=lambda row: (row.created, row.promotion), reverse=True)))

@@ -124,8 +124,10 @@ def _current_images(status: Mapping[str, Any]) -> tuple[str, list[Mapping[str, A
 def stage_table(lab: Lab, *, all_namespaces: bool = False) -> StageTable:
     """The Stages of the lab's Project, or of all Projects."""
     found = kube(lab, lab.control).list(KARGO_API, "Stage", None if all_namespaces else PROJECT)
-    aliases = freight_aliases(lab)
-    rows = [Stage.from_manifest(item, aliases) for item in found]
+    aliases = {
+        project: freight_aliases(lab, project=project) for project in {item["metadata"]["namespace"] for item in found}
+    }
+    rows = [Stage.from_manifest(item, aliases[item["metadata"]["namespace"]]) for item in found]
     order = {environment.name: environment.index for environment in lab.environments}
     return StageTable(tuple(sorted(rows, key=lambda row: (row.project, order.get(row.stage, 99), row.stage))))
 
@@ -149,19 +151,17 @@ def _failed_verification(manifest: Mapping[str, Any], freight_name: str) -> str:
 
 
 def find_stage(lab: Lab, name: str) -> Stage:
-    """One Stage of the lab's Project.
+    """One of the lab's Stages.
 
     Raises:
         UsageError: There is none of that name.
     """
-    table = stage_table(lab)
-    for row in table:
-        if row.stage == name:
-            return row
-    raise UsageError(
-        f"There is no Stage {name!r}",
-        todo=f"use one of: {', '.join(row.stage for row in table) or 'none yet'}",
-    )
+    project = lab.project_of(name)
+    found = kube(lab, lab.control).get(KARGO_API, "Stage", name, project)
+    if found is None:
+        known = ", ".join(row.stage for row in stage_table(lab, all_namespaces=True))
+        raise UsageError(f"There is no Stage {name!r}", todo=f"use one of: {known or 'none yet'}")
+    return Stage.from_manifest(found, freight_aliases(lab, project=project))
 
 
 def _is_coming(lab: Lab, stage: Stage, freight: Freight) -> bool:
@@ -171,7 +171,7 @@ def _is_coming(lab: Lab, stage: Stage, freight: Freight) -> bool:
         promotion["spec"]["stage"] == stage.stage
         and promotion["spec"]["freight"] == freight.name
         and promotion["metadata"]["name"] > stage.last_promotion
-        for promotion in kube(lab, lab.control).list(KARGO_API, "Promotion", PROJECT)
+        for promotion in kube(lab, lab.control).list(KARGO_API, "Promotion", stage.project)
     )
 
 
@@ -188,7 +188,7 @@ def wait_for_stage(lab: Lab, name: str, freight: Freight, *, timeout: float | No
         LabError: Its verification failed; says what Kargo says of it.
     """
     before = find_stage(lab, name)
-    was_verified = name in find_freight(lab, freight.name).verified_in
+    was_verified = name in find_freight(lab, freight.name, project=before.project).verified_in
     if was_verified and before.freight_name != freight.name and not _is_coming(lab, before, freight):
         return before
     looked = time.monotonic()
@@ -197,11 +197,11 @@ def wait_for_stage(lab: Lab, name: str, freight: Freight, *, timeout: float | No
         nonlocal looked
         # Kargo may miss that its AnalysisRun is done, and would find out minutes later.
         if time.monotonic() - looked > _PATIENCE_SECONDS:
-            refresh(lab, "Stage", name)
+            refresh(lab, "Stage", name, project=before.project)
             looked = time.monotonic()
         # One reading for both: what it runs and how it was verified belong to one moment.
-        manifest = kube(lab, lab.control).need(KARGO_API, "Stage", name, PROJECT)
-        now = Stage.from_manifest(manifest, freight_aliases(lab))
+        manifest = kube(lab, lab.control).need(KARGO_API, "Stage", name, before.project)
+        now = Stage.from_manifest(manifest, freight_aliases(lab, project=before.project))
         # What it failed at before is not held against a Freight that is on its way back.
         coming = _is_coming(lab, now, freight)
         return now, "" if coming else _failed_verification(manifest, freight.name)
@@ -220,6 +220,6 @@ def wait_for_stage(lab: Lab, name: str, freight: Freight, *, timeout: float | No
             seen[1] or f"Freight {seen[0].freight or 'none'}, {seen[0].health}, verified {seen[0].verified}"
         ),
         timeout=timeout or lab.limits.promotion_seconds,
-        todo=f"`kubectl --context {lab.control.context} -n {PROJECT} describe stage {name}`",
+        todo=f"`kubectl --context {lab.control.context} -n {before.project} describe stage {name}`",
     )
     return stage

@@ -54,7 +54,7 @@ def _validators(stage: str) -> tuple[str, ...]:
 
 def _commits(lab: Lab, stage: str, freight_name: str) -> list[str]:
     """The commits of a Stage's branch that brought this Freight there, newest first."""
-    branch = lab.environment(stage).branch
+    branch = lab.destination(stage).branch
     found = gitea_as(lab, "viewer").request("GET", f"/repos/{_REPO}/commits", sha=branch, limit=_COMMITS, stat=False)
     return [item["sha"] for item in found if f"Freight: {freight_name}" in item["commit"]["message"].splitlines()]
 
@@ -119,7 +119,7 @@ def validate(
     commits = _commits(lab, stage, freight.name)
     if not commits:
         raise LabError(
-            f"No commit on {lab.environment(stage).branch} brought Freight {freight.alias}",
+            f"No commit on {lab.destination(stage).branch} brought Freight {freight.alias}",
             todo=f"promote it to {stage} again",
         )
     words = reason or f"Freight {freight.alias} works in {stage}"

@@ -87,7 +87,7 @@ def verification_table(lab: Lab, stage: str, *, freight_name: str = "") -> Verif
 
     Source: `status.freightHistory[].verificationHistory` of Kargo v1.11.2's Stages.
     """
-    status = kube(lab, lab.control).need(KARGO_API, "Stage", stage, PROJECT).get("status") or {}
+    status = kube(lab, lab.control).need(KARGO_API, "Stage", stage, lab.project_of(stage)).get("status") or {}
     rows = _verifications(stage, status)
     return VerificationTable(tuple(row for row in rows if not freight_name or row.freight_name == freight_name))
 
@@ -108,12 +108,12 @@ def _verifications(stage: str, status: dict[str, Any]) -> Iterator[Verification]
                 )
 
 
-def metric_table(lab: Lab, analysis_run: str) -> MetricTable:
-    """What an AnalysisRun measured; an empty table where it is not there any more.
+def metric_table(lab: Lab, analysis_run: str, *, project: str = PROJECT) -> MetricTable:
+    """What an AnalysisRun of a Project measured; an empty table where it is not there any more.
 
     Source: `status.metricResults` of Argo Rollouts' AnalysisRuns.
     """
-    found = kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", analysis_run, PROJECT) or {}
+    found = kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", analysis_run, project) or {}
     return MetricTable(
         tuple(
             Metric(
@@ -150,7 +150,7 @@ def wait_for_verification(lab: Lab, stage: str, freight: Freight) -> Verificatio
 def _verdict(lab: Lab, stage: str, what: str, newest: Callable[[], Verification | None]) -> Verification:
     def look() -> Verification | None:
         # Kargo may miss that its AnalysisRun is done.
-        refresh(lab, "Stage", stage)
+        refresh(lab, "Stage", stage, project=lab.project_of(stage))
         return newest()
 
     found = wait_for(
@@ -160,14 +160,14 @@ def _verdict(lab: Lab, stage: str, what: str, newest: Callable[[], Verification 
         describe=lambda now: f"{now.phase} {now.message}".strip() if now else "not begun",
         interval=0.5,
         timeout=lab.limits.promotion_seconds,
-        todo=_analysis_runs(lab),
+        todo=_analysis_runs(lab, stage),
     )
     assert found is not None
     return found
 
 
-def _analysis_runs(lab: Lab) -> str:
-    return f"`kubectl --context {lab.control.context} -n {PROJECT} get analysisruns`"
+def _analysis_runs(lab: Lab, stage: str) -> str:
+    return f"`kubectl --context {lab.control.context} -n {lab.project_of(stage)} get analysisruns`"
 
 
 def gate_results(lab: Lab, stage: str, freight: Freight) -> MetricTable:
@@ -179,7 +179,7 @@ def gate_results(lab: Lab, stage: str, freight: Freight) -> MetricTable:
         freight: The Freight.
     """
     newest = next(iter(verification_table(lab, stage, freight_name=freight.name)), None)
-    return metric_table(lab, newest.analysis_run) if newest else MetricTable(())
+    return metric_table(lab, newest.analysis_run, project=lab.project_of(stage)) if newest else MetricTable(())
 
 
 def measured_since(lab: Lab, verification: Verification, moment: datetime) -> bool:
@@ -194,7 +194,9 @@ def measured_since(lab: Lab, verification: Verification, moment: datetime) -> bo
     """
     if not verification.analysis_run:
         return False
-    run = kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", verification.analysis_run, PROJECT)
+    run = kube(lab, lab.control).get(
+        ROLLOUTS_API, "AnalysisRun", verification.analysis_run, lab.project_of(verification.stage)
+    )
     return run is not None and time_of(run["metadata"]["creationTimestamp"]) >= moment
 
 
@@ -210,7 +212,7 @@ def request_verification(lab: Lab, stage: str) -> None:
     if not known:
         raise LabError(f"Stage {stage} has verified nothing yet", todo="`labkit get stages` shows how it is")
     change = {"metadata": {"annotations": {REVERIFY: known[0].id}}}
-    kube(lab, lab.control).patch(KARGO_API, "Stage", stage, change, PROJECT)
+    kube(lab, lab.control).patch(KARGO_API, "Stage", stage, change, lab.project_of(stage))
 
 
 def reverify(lab: Lab, stage: str) -> Verification:
@@ -234,6 +236,6 @@ def reverify(lab: Lab, stage: str) -> Verification:
         raise LabError(
             f"Stage {stage} did not pass a fresh verification",
             seen=f"{found.phase}: {found.message}",
-            todo=_analysis_runs(lab),
+            todo=_analysis_runs(lab, stage),
         )
     return found

@@ -16,9 +16,9 @@ from labkit.config import (
     APPLICATION,
     ARGOCD_NAMESPACE,
     GITOPS_REPO,
-    NAMESPACE,
     ORGANISATION,
     PROJECT,
+    Destination,
     Environment,
     Lab,
 )
@@ -144,28 +144,22 @@ def _variables(component: str, kubeconfig: Path, folder: Path) -> dict[str, str]
 
 
 def ensure_applications(lab: Lab) -> None:
-    """The AppProject and Application `demo-app` in each cluster; PRE's and PROD's clusters known to DEV."""
+    """The AppProject and its Applications in each cluster; PRE's and PROD's clusters known to DEV."""
     for environment in lab.environments:
-        upstream = environment.upstream
         kube(lab, environment).apply(
             *manifests(
                 "argocd/demo-app.yaml",
                 environment=environment.name,
-                namespace=NAMESPACE,
                 argocd_namespace=ARGOCD_NAMESPACE,
                 project=PROJECT,
-                application=APPLICATION,
-                kargo_project=PROJECT,
                 gitops_repo=lab.repo_url(GITOPS_REPO),
-                branch=environment.branch,
-                branch_page=f"{lab.gitea_url}/{ORGANISATION}/{GITOPS_REPO}/src/branch/{environment.branch}",
-                upstream=f"Stage {PROJECT}/{upstream}" if upstream else f"Warehouse {PROJECT}",
+                destinations=[_destination(lab, item) for item in lab.destinations if item.environment == environment],
                 control_environment=lab.control.name,
                 control_context=lab.control.context,
             )
         )
-    for environment in lab.environments:
-        _wait_until_accepted(lab, environment)
+    for destination in lab.destinations:
+        _wait_until_accepted(lab, destination)
     others = [environment for environment in lab.environments if environment != lab.control]
     kube(lab, lab.control).apply(
         *manifests(
@@ -176,30 +170,43 @@ def ensure_applications(lab: Lab) -> None:
     )
 
 
-def _wait_until_accepted(lab: Lab, environment: Environment) -> None:
+def _destination(lab: Lab, destination: Destination) -> dict[str, str]:
+    stages = ", ".join(f"Stage {destination.project}/{stage}" for stage in destination.sources)
+    return {
+        "stage": destination.stage,
+        "project": destination.project,
+        "namespace": destination.namespace,
+        "application": destination.application,
+        "branch": destination.branch,
+        "branch_page": f"{lab.gitea_url}/{ORGANISATION}/{GITOPS_REPO}/src/branch/{destination.branch}",
+        "upstream": stages or f"Warehouse {destination.project}",
+    }
+
+
+def _wait_until_accepted(lab: Lab, destination: Destination) -> None:
     """Wait until Argo CD has nothing to say against the Application.
 
     A controller that has just started may see the Application before its AppProject, says so in a condition, and
     looks again only at the next resync: it is asked to look now.
     """
-    api = kube(lab, environment)
+    api = kube(lab, destination.environment)
 
     def complaints() -> list[str]:
-        app = api.need(APPLICATION_API, "Application", APPLICATION, ARGOCD_NAMESPACE)
+        app = api.need(APPLICATION_API, "Application", destination.application, ARGOCD_NAMESPACE)
         found = [item["message"] for item in (app.get("status") or {}).get("conditions") or []]
         if found:
             refresh = {"metadata": {"annotations": {REFRESH: "normal"}}}
-            api.patch(APPLICATION_API, "Application", APPLICATION, refresh, ARGOCD_NAMESPACE)
+            api.patch(APPLICATION_API, "Application", destination.application, refresh, ARGOCD_NAMESPACE)
         return found
 
     wait_for(
-        f"Argo CD of {environment.context} to accept Application {APPLICATION}",
+        f"Argo CD of {destination.environment.context} to accept Application {destination.application}",
         complaints,
         lambda found: not found,
         describe=lambda found: "; ".join(found) or "nothing against it",
         timeout=lab.limits.service_seconds,
         interval=1,
-        todo=f"`labkit logs argocd-application-controller-{environment.name}`",
+        todo=f"`labkit logs argocd-application-controller-{destination.environment.name}`",
     )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import yaml
 
 from labkit.clusters import provider
-from labkit.config import ACCEPTANCE, ORGANISATION, PROJECT, SOURCE_REPO, WAREHOUSE, Lab
+from labkit.config import ACCEPTANCE, ORGANISATION, PREVIEW_PROJECT, PROJECT, SOURCE_REPO, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import ADMIN, CI, gitea_as, gitea_token
+from labkit.delivery.tags import FEATURE_BRANCHES, RELEASE_BRANCH
 from labkit.passwords import password
 from labkit.paths import cache_dir
 from labkit.process import LOOPBACK, PYTHON
@@ -60,11 +61,14 @@ def _write_config(lab: Lab) -> Path:
                 "testSeconds": lab.limits.build_seconds,
                 "afterBuild": [
                     {
+                        "branches": branches,
                         "kubeconfig": str(provider(lab).own_kubeconfig(lab.control)),
                         "context": lab.control.context,
-                        "namespace": PROJECT,
-                        "warehouse": WAREHOUSE,
+                        "namespace": project,
+                        # Each Project's Warehouse is called like the Project.
+                        "warehouse": project,
                     }
+                    for branches, project in ((RELEASE_BRANCH, PROJECT), (FEATURE_BRANCHES, PREVIEW_PROJECT))
                 ],
             },
             sort_keys=False,

@@ -8,7 +8,7 @@ import psutil
 import yaml
 
 from labkit.clusters import provider
-from labkit.config import NAMESPACE, BackOff, Environment, Lab
+from labkit.config import BackOff, Environment, Lab
 from labkit.process import LOOPBACK, POD_MARK, PYTHON, end_processes, running_processes
 from labkit.services.supervisor import Service, Supervisor
 
@@ -73,6 +73,7 @@ def pods_proxy(lab: Lab, environment: Environment, namespace: str) -> str:
 
 def _service(lab: Lab, environment: Environment) -> Service:
     name, port = pod_runner(environment), lab.port("pods", environment)
+    destinations = [item for item in lab.destinations if item.environment == environment]
     folder = lab.home.services / name
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
@@ -91,11 +92,12 @@ def _service(lab: Lab, environment: Environment) -> Service:
                 "logBytes": lab.pods.log_bytes,
                 "gateways": [
                     {
-                        "port": lab.port("app", environment),
-                        "namespace": NAMESPACE,
+                        "port": lab.app_port(destination),
+                        "namespace": destination.namespace,
                         "service": FRONT_TIER,
                         "servicePort": SERVICE_PORT,
                     }
+                    for destination in destinations
                 ],
             },
             sort_keys=False,
@@ -106,7 +108,7 @@ def _service(lab: Lab, environment: Environment) -> Service:
         about=f"runs pods of {environment.context} as processes",
         command=(PYTHON, "-m", "labkit.podrunner", "--config", str(config)),
         health=f"http://{LOOPBACK}:{port}/healthz",
-        ports={"pods": port, "app": lab.port("app", environment)},
+        ports={"pods": port, **{f"app of {item.stage}": lab.app_port(item) for item in destinations}},
     )
 
 

@@ -31,7 +31,7 @@ def ensure_traffic(lab: Lab) -> None:
                 "environments": [
                     {
                         "name": environment.name,
-                        "url": lab.app_url(environment),
+                        "url": lab.app_url(environment.name),
                         "requestsPerSecond": lab.traffic[environment.name].requests_per_second,
                         "customers": list(lab.traffic[environment.name].customers),
                     }

@@ -83,7 +83,11 @@ def complaint(lab):
                 "metadata": {"name": "throwaway", "namespace": ARGOCD_NAMESPACE},
                 "spec": {
                     "project": PROJECT,
-                    "source": {"repoURL": repo, "targetRevision": environment.branch, "path": "."},
+                    "source": {
+                        "repoURL": repo,
+                        "targetRevision": lab.destination(environment.name).branch,
+                        "path": ".",
+                    },
                     "destination": {"server": IN_CLUSTER, "namespace": namespace},
                 },
             }

@@ -56,6 +56,7 @@ def warehouse(gitea_server):  # noqa: F811
 def ci(gitea_server, warehouse, tmp_path_factory):  # noqa: F811
     lab = gitea_server.lab
     told = {
+        "branches": "main",
         "kubeconfig": str(provider(lab).own_kubeconfig(lab.control)),
         "context": lab.control.context,
         "namespace": PROJECT,

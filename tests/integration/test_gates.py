@@ -136,7 +136,7 @@ def test_what_crashes_at_start_never_becomes_healthy_in_dev(lab):
         assert "KeyError: 'TAX_RATE'" in kubectl(lab, f"{context} logs {crashing[0]}").output
         stage = find_stage(lab, "dev")
         assert (stage.freight_name, stage.health, stage.verified) == (freight.name, "Progressing", "Unknown")
-        with httpx.Client(base_url=lab.app_url(lab.control), trust_env=False) as client:
+        with httpx.Client(base_url=lab.app_url("dev"), trust_env=False) as client:
             assert client.get("/api/orders").status_code == 200, "the version before still serves"
         assert_ends_here(lab, "dev", freight)
     assert {name: rollout_state(lab, name) for name in before} == before

@@ -97,7 +97,7 @@ def test_what_answers_is_what_was_promoted(lab, name):
 @pytest.mark.parametrize("name", SIZES)
 def test_the_gateway_leads_to_the_page_as_people_see_it(lab, name):
     environment = lab.environment(name)
-    page = httpx.get(lab.app_url(environment), trust_env=False)
+    page = httpx.get(lab.app_url(environment.name), trust_env=False)
     assert page.status_code == 200
     assert f'<span class="environment">{name}</span>' in page.text
 

@@ -66,7 +66,13 @@ def test_any_payload_is_a_push_or_nothing(payload):
 
 def test_a_complete_configuration(tmp_path):
     file = tmp_path / "ci.yaml"
-    warehouse = {"kubeconfig": "/k", "context": "gitops-dev", "namespace": "demo-app", "warehouse": "demo-app"}
+    warehouse = {
+        "branches": "main",
+        "kubeconfig": "/k",
+        "context": "gitops-dev",
+        "namespace": "demo-app",
+        "warehouse": "demo-app",
+    }
     file.write_text(yaml.safe_dump(CONFIG | {"afterBuild": [warehouse]}))
     config = CiConfig.load(file)
     assert config.gitea == "http://127.0.0.1:17300"

@@ -17,14 +17,23 @@ VALUES = {
     "organisation": "lab",
     "bot": "bot",
     "bot_token": "token",
-    "environments": [
-        {"name": name, "branch": f"stage/{name}", "upstream": before, "argocd_url": "http://127.0.0.1:2"}
-        | {"app_url": "http://127.0.0.1:3"}
-        | {"argocd_token": "secret"}
-        for name, before in (("dev", ""), ("pre", "dev"), ("prod", "pre"))
+    "environments": [{"name": name, "argocd_token": "secret"} for name in ("dev", "pre", "prod")],
+    "stages": [
+        {
+            "name": item.stage,
+            "environment": item.environment.name,
+            "namespace": item.namespace,
+            "application": item.application,
+            "branch": item.branch,
+            "sources": list(item.sources),
+            "app_url": "http://127.0.0.1:3",
+            "argocd_url": "http://127.0.0.1:2",
+        }
+        for item in load_lab().destinations
     ],
+    "production_url": "http://127.0.0.1:3",
     "project": "demo-app",
-    "namespace": "demo-app",
+    "preview": False,
     "tiers": ["frontend", "backend", "database"],
     "pods": "process",
     "acceptance_image": "127.0.0.1:1/lab/acceptance:1.0.0",
@@ -49,7 +58,7 @@ def test_nothing_is_left_to_fill_in(name):
 
 def test_kargos_own_expressions_stay():
     stages = {item["metadata"]["name"]: item for item in manifests("kargo/stages.yaml", **VALUES)}
-    assert list(stages) == [environment.name for environment in load_lab().environments]
+    assert list(stages) == [item.stage for item in load_lab().destinations]
     for name, stage in stages.items():
         steps = stage["spec"]["promotionTemplate"]["spec"]["steps"]
         expressions = re.findall(r"\$\{\{.*?\}\}", yaml.safe_dump(steps, width=10_000))

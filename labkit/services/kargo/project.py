@@ -1,11 +1,11 @@
-"""The lab's Kargo Project: Warehouse, Stages and what they refer to."""
+"""The lab's Kargo Projects: Warehouses, Stages and what they refer to."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from labkit.clusters import kube
-from labkit.config import BOT, EMERGENCY, HELD, NAMESPACE, ORGANISATION, PROJECT, Lab
+from labkit.config import BOT, EMERGENCY, HELD, ORGANISATION, PREVIEW_PROJECT, PROJECT, Destination, Lab
 from labkit.delivery.gitea import gitea_token
 from labkit.kube import conditions
 from labkit.process import LOOPBACK
@@ -19,26 +19,34 @@ KARGO_API = "kargo.akuity.io/v1alpha1"
 
 
 def ensure_project(lab: Lab) -> None:
-    """The lab's Kargo resources: Project, ProjectConfig, Warehouse, Stages and what they refer to."""
+    """The lab's Kargo resources: the Projects with their Warehouse, Stages and what they refer to."""
+    for project in (PROJECT, PREVIEW_PROJECT):
+        _ensure(lab, project)
+    # Who may do what, and when nobody may, is about the way to PROD.
+    for file in ("roles", "freeze"):
+        kube(lab, lab.control).apply(*manifests(f"kargo/{file}.yaml", **_values(lab, PROJECT)))
+
+
+def _ensure(lab: Lab, project: str) -> None:
     api = kube(lab, lab.control)
-    values = _values(lab)
+    values = _values(lab, project)
     api.apply(*manifests("kargo/project.yaml", **values))
     wait_for(
-        f"Project {PROJECT} to be Ready",
-        lambda: conditions(api.need(KARGO_API, "Project", PROJECT)).get("Ready", "Unknown"),
+        f"Project {project} to be Ready",
+        lambda: conditions(api.need(KARGO_API, "Project", project)).get("Ready", "Unknown"),
         lambda ready: ready == "True",
         timeout=lab.limits.service_seconds,
         todo="`labkit status` shows whether Kargo runs",
     )
-    for file in ("credentials", "analysis-templates", "roles", "freeze", "warehouse", "stages"):
+    for file in ("credentials", "analysis-templates", "warehouse", "stages"):
         api.apply(*manifests(f"kargo/{file}.yaml", **values))
-    config = api.get(KARGO_API, "ProjectConfig", PROJECT, PROJECT) or {"metadata": {}}
+    config = api.get(KARGO_API, "ProjectConfig", project, project) or {"metadata": {}}
     # A hold that somebody asked for outlasts a restart of the lab.
     if HELD not in (config["metadata"].get("annotations") or {}):
         api.apply(*manifests("kargo/project-config.yaml", **values))
 
 
-def _values(lab: Lab) -> dict[str, Any]:
+def _values(lab: Lab, project: str) -> dict[str, Any]:
     return {
         "registry": lab.registry,
         "gitea_url": lab.gitea_url,
@@ -46,23 +54,31 @@ def _values(lab: Lab) -> dict[str, Any]:
         "organisation": ORGANISATION,
         "bot": BOT,
         "bot_token": gitea_token(lab, BOT),
+        "stages": [_stage(lab, item) for item in lab.destinations if item.project == project],
         "environments": [
-            {
-                "name": environment.name,
-                "branch": environment.branch,
-                "upstream": environment.upstream,
-                "app_url": lab.app_url(environment),
-                "argocd_url": argocd_url(lab, environment),
-                "argocd_token": verification_token(lab, environment),
-            }
+            {"name": environment.name, "argocd_token": verification_token(lab, environment)}
             for environment in lab.environments
         ],
-        "project": PROJECT,
-        "namespace": NAMESPACE,
+        "production_url": lab.app_url(lab.environments[-1].name),
+        "project": project,
+        "preview": project == PREVIEW_PROJECT,
         "tiers": list(lab.tiers),
         "pods": lab.settings.pods,
         "acceptance_image": lab.acceptance_image,
         "prometheus_url": prometheus_url(lab),
         "rollback_bot": rules().rollback_bot,
         "emergency": EMERGENCY,
+    }
+
+
+def _stage(lab: Lab, destination: Destination) -> dict[str, Any]:
+    return {
+        "name": destination.stage,
+        "environment": destination.environment.name,
+        "namespace": destination.namespace,
+        "application": destination.application,
+        "branch": destination.branch,
+        "sources": list(destination.sources),
+        "app_url": lab.app_url(destination.stage),
+        "argocd_url": argocd_url(lab, destination.environment),
     }

@@ -118,6 +118,19 @@ def test_a_stated_creation_time_counts_more_than_the_build_s(registry):
     assert discover(registry)["references"][0]["createdAt"] == "2025-01-02T03:04:05Z"
 
 
+def test_the_newest_builds_are_found_by_the_time_of_their_making_whatever_their_tags_say(registry):
+    created = "org.opencontainers.image.created"
+    registry.push("1.1.0-feature-b.g1", labels={created: "2026-01-02T00:00:00Z"})
+    registry.push("1.0.0-feature-a.g2", labels={created: "2026-01-03T00:30:00+02:00"})
+    registry.push("1.0.0-feature-a.g1", labels={created: "2026-01-02T22:29:59Z"})
+    registry.push("2.0.0", labels={created: "2026-01-09T00:00:00Z"})
+    found = discover(registry, imageSelectionStrategy="NewestBuild", allowTagsRegexes=["-feature-"], discoveryLimit=2)
+    assert [(item["tag"], item["createdAt"]) for item in found["references"]] == [
+        ("1.0.0-feature-a.g2", "2026-01-02T22:30:00Z"),
+        ("1.0.0-feature-a.g1", "2026-01-02T22:29:59Z"),
+    ]
+
+
 def test_no_fitting_tag_is_no_error(registry):
     registry.push("latest")
     assert discover(registry) == {"repoURL": f"{registry.host}/lab/frontend"}

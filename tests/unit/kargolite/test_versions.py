@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semver import Version
 
-from labkit.kargolite.registry import select_tags
+from labkit.kargolite.registry import select_versions
 from labkit.kargolite.versions import parse_constraint, parse_version
 
 
@@ -74,10 +74,10 @@ def test_comparisons_agree_with_the_order_of_versions(left, right):
 
 @given(st.lists(_VERSIONS.map(str), unique=True, max_size=15))
 def test_tags_are_selected_newest_first(tags):
-    assert select_tags([*tags, "latest", "1.0"], {}) == sorted(tags, key=Version.parse, reverse=True)
+    assert select_versions([*tags, "latest", "1.0"], {}) == sorted(tags, key=Version.parse, reverse=True)
 
 
 def test_a_subscription_selects_by_regexes_and_constraint():
     tags = ["1.0.0", "1.1.0", "1.2.0-rc.1", "2.0.0", "v1.3.0", "latest"]
-    assert select_tags(tags, {"allowTagsRegexes": [r"^\d+\.\d+\.\d+$"]}) == ["2.0.0", "1.1.0", "1.0.0"]
-    assert select_tags(tags, {"ignoreTagsRegexes": ["^v", "^2"], "constraint": "^1.0"}) == ["1.1.0", "1.0.0"]
+    assert select_versions(tags, {"allowTagsRegexes": [r"^\d+\.\d+\.\d+$"]}) == ["2.0.0", "1.1.0", "1.0.0"]
+    assert select_versions(tags, {"ignoreTagsRegexes": ["^v", "^2"], "constraint": "^1.0"}) == ["1.1.0", "1.0.0"]
