@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from labkit.config import Lab, Release
+from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab, Release
+from labkit.delivery.branches import Branch, Merge, merge_branch
+from labkit.delivery.bugs import Bug, bug_table, merge_back, push_bug, push_hotfix
 from labkit.delivery.defects import Pushed, push_defect, push_fix
+from labkit.delivery.features import push_feature
 from labkit.delivery.releases import publish_release, wait_for_build
+from labkit.observability.app_page import try_markup
 from labkit.progress import step
 from labkit.promotion import (
     Freight,
@@ -54,12 +58,82 @@ def _freight_of(lab: Lab, pushed: Pushed) -> Freight:
     return wait_for_freight(lab, pushed.versions)
 
 
-def promote_freight(lab: Lab, stage: str, freight: Freight) -> Freight:
+def build_feature(lab: Lab, feature: str) -> Branch:
+    """Push a feature on a branch of its own, and have CI build it.
+
+    Args:
+        lab: The lab.
+        feature: What is new, in a few words.
+    """
+    with step(f"Build a branch that announces {feature!r}", expect=10):
+        branch = push_feature(lab, feature)
+        wait_for_build(lab, branch.commit)
+    return branch
+
+
+def preview_branch(lab: Lab, branch: Branch) -> Freight:
+    """Wait until the preview runs what was built from a branch, verified."""
+    with step(f"Preview {branch.branch}", expect=10):
+        freight = wait_for_freight(lab, branch.versions, project=PREVIEW_PROJECT)
+        wait_for_stage(lab, PREVIEW, freight)
+    return find_freight(lab, freight.name, project=PREVIEW_PROJECT)
+
+
+def release_branch(lab: Lab, branch: Branch) -> tuple[Merge, Freight]:
+    """Merge a branch by a reviewed pull request, have CI build `main`, and wait for the Freight.
+
+    Returns:
+        The merge, and the Freight of the release.
+    """
+    with step(f"Merge and build {branch.branch}", expect=10):
+        merge = merge_branch(lab, branch)
+        wait_for_build(lab, merge.commit)
+        return merge, wait_for_freight(lab, merge.versions)
+
+
+def bug_in(lab: Lab, stage: str) -> Bug | None:
+    """The first of the known bugs that shows on a Stage's page: somebody tries."""
+    return next((bug for bug in bug_table() if not try_markup(lab, stage, bug.field).harmless), None)
+
+
+def ensure_bug(lab: Lab) -> Bug:
+    """A bug that PROD has; where all are fixed, the first is brought back by a release like any other."""
+    found = bug_in(lab, PRODUCTION)
+    if found is None:
+        found = bug_table()[0]
+        with step(f"Release {found.bug} to PROD", expect=120):
+            freight = _freight_of(lab, push_bug(lab, found))
+            for environment in lab.environments:
+                freight = promote_freight(lab, environment.name, freight)
+    return found
+
+
+def build_hotfix(lab: Lab, bug: Bug, freight: Freight) -> Branch:
+    """Fix a bug on a branch that begins where a Freight's image was built from, and have CI build it."""
+    with step(f"Build a fix of {bug.bug}", expect=10):
+        branch = push_hotfix(lab, bug, freight.versions[bug.tier], freight.revisions[bug.tier])
+        wait_for_build(lab, branch.commit)
+    return branch
+
+
+def merge_hotfix(lab: Lab, branch: Branch, bug: Bug) -> Freight:
+    """Merge a hotfix back into `main`, have CI build it, and wait for the Freight."""
+    with step(f"Merge {branch.branch} back", expect=10):
+        return _freight_of(lab, merge_back(lab, branch, bug))
+
+
+def promote_freight(lab: Lab, stage: str, freight: Freight, *, emergency: str = "") -> Freight:
     """Take a Freight into a Stage and wait until it is verified there.
 
     A Stage that promotes automatically is only waited for. Where a pull request is opened, the lab's validator
     signs the Freight off in the Stage before, and its approver approves and merges. Where the Freight is verified
     in that Stage already, nothing is done.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        freight: The Freight.
+        emergency: Why it may pass a freeze, and may have skipped a Stage; it is recorded.
 
     Returns:
         The Freight as it is now.
@@ -68,7 +142,7 @@ def promote_freight(lab: Lab, stage: str, freight: Freight) -> Freight:
         return freight
     with step(f"Promote Freight {freight.alias} to {stage}", expect=10):
         if not any(row.stage == stage and row.auto_promotion for row in stage_table(lab)):
-            promotion = ensure_promotion(lab, stage, freight)
+            promotion = ensure_promotion(lab, stage, freight, emergency=emergency)
             if not promotion.done:
                 validate(lab, rules().gates[stage].validation_stage, freight)
                 approve(lab, promotion)

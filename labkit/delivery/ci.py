@@ -25,6 +25,7 @@ from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 import click
 import httpx
@@ -264,9 +265,19 @@ class Ci:
             self._say(commit.revision, BUILD, "failure", f"{error.what}. {error.todo}".rstrip(". "))
             return
         _write(lines, built.summary)
+        if commit.branch == RELEASE_BRANCH:
+            self._tag(commit, built)
         # First the status: Freight is checked against it as soon as there is some.
         self._say(commit.revision, BUILD, "success", built.summary)
         self._request_discovery(commit, built, lines)
+
+    def _tag(self, commit: Commit, built: BuildResult) -> None:
+        """Mark in Git from which commit each released version was built: a hotfix begins there."""
+        for image, version in built.pushed.items():
+            tag = f"{image}/{version}"
+            if self._gitea.find(f"/repos/{self.repo}/tags/{quote(tag, safe='')}") is None:
+                body = {"tag_name": tag, "target": commit.revision, "message": f"{image} {version}"}
+                self._gitea.request("POST", f"/repos/{self.repo}/tags", body)
 
     def _request_discovery(self, commit: Commit, built: BuildResult, lines: IO[str]) -> None:
         """Tell the Warehouses once, after all images of a commit are out, so that they become one Freight.

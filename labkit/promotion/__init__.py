@@ -7,6 +7,7 @@ from labkit.promotion.freeze import Freeze, FreezeTable, freeze, freeze_table, u
 from labkit.promotion.freight import (
     Freight,
     FreightTable,
+    create_freight,
     find_freight,
     freight_table,
     refresh_warehouse,
@@ -75,6 +76,7 @@ __all__ = [
     "Verification",
     "VerificationTable",
     "approve",
+    "create_freight",
     "ensure_promotion",
     "evidence",
     "find_freight",

@@ -174,12 +174,18 @@ def evidence(lab: Lab, name: str) -> Evidence:
         pull_request=next(iter(pull_request(lab, promotion)), None),
         verification=verification,
         metrics=metric_table(lab, verification.analysis_run) if verification else MetricTable(()),
-        exceptions=_exceptions(promotion),
+        exceptions=_exceptions(lab, promotion, chosen),
     )
 
 
-def _exceptions(promotion: Promotion) -> tuple[str, ...]:
+def _exceptions(lab: Lab, promotion: Promotion, freight: Freight | None) -> tuple[str, ...]:
     found = []
+    order = [environment.name for environment in lab.environments]
+    before = order[: order.index(promotion.stage)] if promotion.stage in order else []
+    skipped = [name for name in before if freight is not None and name not in freight.verified_in]
+    if freight is not None and skipped:
+        instead = ", ".join(name for name in freight.verified_in if name not in before) or "nowhere else"
+        found.append(f"not verified in {', '.join(skipped)}, but in {instead}")
     if promotion.emergency:
         found.append(f"an emergency may pass a freeze: {promotion.emergency}")
     if promotion.requester == rules().rollback_bot and promotion.stage in rules().gates:

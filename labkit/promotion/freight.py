@@ -9,11 +9,15 @@ from typing import Any
 
 from labkit.clusters import kube
 from labkit.config import PROJECT, Lab
+from labkit.delivery.oci import Registry
 from labkit.errors import LabError, UsageError
 from labkit.promotion.refresh import refresh
+from labkit.rules import rules
 from labkit.services.kargo import KARGO_API
 from labkit.tables import Record, Table
 from labkit.wait import wait_for
+
+_REVISION = "org.opencontainers.image.revision"
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,7 +28,7 @@ class Freight(Record):
         alias: The name that people use.
         name: The hash over its origin and images.
         versions: Image tag of each tier.
-        revision: The commit its images were built from, where they say so.
+        revisions: The commit that each tier's image was built from, where it says so.
         in_stages: Stages that run it now.
         verified_in: Stages where its verification passed.
         approved_for: Stages it was approved for by hand.
@@ -34,11 +38,17 @@ class Freight(Record):
     alias: str
     name: str
     versions: Mapping[str, str]
-    revision: str
+    revisions: Mapping[str, str]
     in_stages: tuple[str, ...]
     verified_in: tuple[str, ...]
     approved_for: tuple[str, ...]
     created: datetime
+
+    @property
+    def revision(self) -> str:
+        """The commit that all of its images were built from; empty where they come from several."""
+        found = set(self.revisions.values())
+        return found.pop() if len(found) == 1 else ""
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Freight:
@@ -48,12 +58,11 @@ class Freight(Record):
         """
         status = manifest.get("status") or {}
         images = manifest.get("images") or []
-        revisions = {(image.get("annotations") or {}).get("org.opencontainers.image.revision", "") for image in images}
         return cls(
             alias=manifest.get("alias", ""),
             name=manifest["metadata"]["name"],
             versions=versions_of(images),
-            revision=revisions.pop() if len(revisions) == 1 else "",
+            revisions=_revisions_of(images),
             in_stages=tuple(sorted(status.get("currentlyIn") or {})),
             verified_in=tuple(sorted(status.get("verifiedIn") or {})),
             approved_for=tuple(sorted(status.get("approvedFor") or {})),
@@ -74,6 +83,11 @@ def versions_of(images: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     An image that was chosen by its digest alone has that in place of the tag.
     """
     return {image["repoURL"].rpartition("/")[2]: image.get("tag") or image.get("digest", "") for image in images}
+
+
+def _revisions_of(images: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    found = {image["repoURL"].rpartition("/")[2]: (image.get("annotations") or {}).get(_REVISION) for image in images}
+    return {tier: revision for tier, revision in found.items() if revision}
 
 
 def time_of(text: str) -> datetime:
@@ -133,6 +147,51 @@ def wait_for_freight(lab: Lab, versions: Mapping[str, str], *, project: str = PR
     if found is None:
         raise LabError("The Warehouse made no Freight")
     return found
+
+
+def create_freight(lab: Lab, base: Freight, changed: Mapping[str, str], *, as_user: str = "") -> Freight:
+    """Make Freight by hand: what another one holds, but for some tiers.
+
+    Args:
+        lab: The lab.
+        base: The Freight that it is taken from.
+        changed: The image tags of the tiers that are to be others, by tier.
+        as_user: Who makes it (Kubernetes impersonation); the lab's approver where nobody is named.
+
+    Returns:
+        The Freight; the one that is there already, where somebody has made it before.
+
+    Raises:
+        LabError: There is no such image, or Kargo refused.
+    """
+    versions = {**base.versions, **changed}
+    for freight in freight_table(lab):
+        if freight.versions == versions:
+            return freight
+    manifest = kube(lab, lab.control).need(KARGO_API, "Freight", base.name, PROJECT)
+    made = kube(lab, lab.control, as_user=as_user or rules().approver).create(
+        {
+            "apiVersion": KARGO_API,
+            "kind": "Freight",
+            # Kargo's admission replaces it by the hash of the content.
+            "metadata": {"generateName": "by-hand-", "namespace": PROJECT},
+            "origin": manifest["origin"],
+            "images": [
+                _image(lab, image, changed.get(image["repoURL"].rpartition("/")[2])) for image in manifest["images"]
+            ],
+        }
+    )
+    return Freight.from_manifest(made)
+
+
+def _image(lab: Lab, image: Mapping[str, Any], tag: str | None) -> dict[str, Any]:
+    if tag is None:
+        return dict(image)
+    host, _, repository = image["repoURL"].partition("/")
+    found = Registry(host).find(repository, tag)
+    if found is None:
+        raise LabError(f"There is no image {image['repoURL']}:{tag}", todo="have CI build it: `labkit logs ci`")
+    return {"repoURL": image["repoURL"], "tag": tag, "digest": found.digest, "annotations": dict(found.labels)}
 
 
 def refresh_warehouse(lab: Lab, *, project: str = PROJECT) -> None:

@@ -188,8 +188,14 @@ def request_promotion(
     return Promotion.from_manifest(manifest, freight_aliases(lab))
 
 
-def ensure_promotion(lab: Lab, stage: str, freight: Freight) -> Promotion:
+def ensure_promotion(lab: Lab, stage: str, freight: Freight, *, emergency: str = "") -> Promotion:
     """The Promotion that brings a Freight to a Stage: the one under way or done, else a new one.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        freight: The Freight.
+        emergency: Why a new one may pass a freeze; it is recorded.
 
     Returns:
         The Promotion, once it is done or waits for its pull request to be merged.
@@ -197,7 +203,7 @@ def ensure_promotion(lab: Lab, stage: str, freight: Freight) -> Promotion:
     for promotion in promotion_table(lab, stage):
         if promotion.freight_name == freight.name and promotion.phase not in ("Failed", "Errored", "Aborted"):
             return wait_for_promotion(lab, promotion, until_pull_request=True)
-    return wait_for_promotion(lab, request_promotion(lab, stage, freight), until_pull_request=True)
+    return wait_for_promotion(lab, request_promotion(lab, stage, freight, emergency=emergency), until_pull_request=True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""Branches of the demo app's repo: where somebody works, and how that comes to `main`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import semver
+
+from labkit.config import SOURCE_REPO, Lab
+from labkit.delivery.git import WorkingCopy, repo_path, working_copy
+from labkit.delivery.gitea import gitea_as
+from labkit.delivery.tags import RELEASE_BRANCH, image_tag
+from labkit.errors import LabError
+from labkit.tables import Record
+
+DEVELOPER = "developer"
+REVIEWER = "qa"
+_REPO = repo_path(SOURCE_REPO)
+
+
+@dataclass(frozen=True, repr=False)
+class Branch(Record):
+    """A branch with work that was pushed.
+
+    Attributes:
+        branch: Its name.
+        commit: The commit at its head.
+        message: What that commit says of itself.
+        author: Who pushed it.
+        versions: The tags of the images that CI builds from it, by tier.
+        url: Its page.
+    """
+
+    branch: str
+    commit: str
+    message: str
+    author: str
+    versions: Mapping[str, str]
+    url: str
+
+
+@dataclass(frozen=True, repr=False)
+class Merge(Record):
+    """A pull request of the demo app's repo that was merged.
+
+    Attributes:
+        number: Its number.
+        title: Its title.
+        author: Who opened it.
+        merged_by: Who reviewed and merged it.
+        commit: The merge's commit on `main`.
+        versions: The versions of the tiers that `main` says then.
+        url: Its page.
+    """
+
+    number: int
+    title: str
+    author: str
+    merged_by: str
+    commit: str
+    versions: Mapping[str, str]
+    url: str
+
+
+def version_of(copy: WorkingCopy, tier: str) -> semver.Version:
+    """The version that a tier's VERSION file says."""
+    return semver.Version.parse((copy.folder / tier / "VERSION").read_text().strip())
+
+
+def write_version(copy: WorkingCopy, tier: str, version: semver.Version) -> None:
+    """Write a tier's VERSION file."""
+    copy.write({f"{tier}/VERSION": f"{version}\n".encode()})
+
+
+def versions_on(lab: Lab, copy: WorkingCopy, branch: str, commit: str) -> dict[str, str]:
+    """The tags of the images that CI builds from a commit, by tier."""
+    return {tier: image_tag(str(version_of(copy, tier)), branch, commit) for tier in lab.tiers}
+
+
+def start_branch(lab: Lab, branch: str, *, at: str = f"origin/{RELEASE_BRANCH}") -> WorkingCopy:
+    """A developer's working copy on a new branch.
+
+    Args:
+        lab: The lab.
+        branch: Its name.
+        at: The commit that it begins at.
+    """
+    copy = working_copy(lab, SOURCE_REPO, DEVELOPER)
+    copy.git("checkout", "--quiet", "-B", branch, at)
+    return copy
+
+
+def push_branch(lab: Lab, copy: WorkingCopy, branch: str, message: str) -> Branch:
+    """Commit a working copy and push it as a branch."""
+    commit = copy.commit_and_push(message, branch)
+    return Branch(
+        branch=branch,
+        commit=commit,
+        message=message,
+        author=copy.user,
+        versions=versions_on(lab, copy, branch, commit),
+        url=f"{lab.gitea_url}/{_REPO}/src/branch/{branch}",
+    )
+
+
+def merge_branch(lab: Lab, branch: Branch, *, reviewer: str = REVIEWER) -> Merge:
+    """Open a pull request for a branch as its author, and have somebody else review and merge it.
+
+    Raises:
+        LabError: The reviewer is its author, or Gitea refuses.
+    """
+    if reviewer == branch.author:
+        raise LabError(f"{reviewer} has written {branch.branch}", todo="have somebody else review it")
+    author, other = gitea_as(lab, branch.author), gitea_as(lab, reviewer)
+    body = {"head": branch.branch, "base": RELEASE_BRANCH, "title": branch.message}
+    pull: dict[str, Any] = author.request("POST", f"/repos/{_REPO}/pulls", body)
+    number = int(pull["number"])
+    other.review(_REPO, number, "APPROVED", f"Seen working, built from {branch.commit[:7]}")
+    other.merge(_REPO, number)
+    merged = other.request("GET", f"/repos/{_REPO}/pulls/{number}")
+    copy = working_copy(lab, SOURCE_REPO, "viewer")
+    return Merge(
+        number=number,
+        title=merged["title"],
+        author=merged["user"]["login"],
+        merged_by=merged["merged_by"]["login"],
+        commit=merged["merge_commit_sha"],
+        versions=versions_on(lab, copy, RELEASE_BRANCH, merged["merge_commit_sha"]),
+        url=merged["html_url"],
+    )
