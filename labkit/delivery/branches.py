@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import semver
@@ -130,3 +131,9 @@ def merge_branch(lab: Lab, branch: Branch, *, reviewer: str = REVIEWER) -> Merge
         versions=versions_on(lab, copy, RELEASE_BRANCH, merged["merge_commit_sha"]),
         url=merged["html_url"],
     )
+
+
+def commit_time(lab: Lab, commit: str) -> datetime:
+    """When a commit of the demo app's repo was made."""
+    found = gitea_as(lab, "viewer").request("GET", f"/repos/{_REPO}/git/commits/{commit}", stat=False, files=False)
+    return datetime.fromisoformat(found["commit"]["committer"]["date"]).astimezone(UTC)

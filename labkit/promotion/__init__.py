@@ -11,6 +11,7 @@ from labkit.promotion.freight import (
     find_freight,
     freight_table,
     refresh_warehouse,
+    verified_at,
     wait_for_freight,
 )
 from labkit.promotion.gate import GateState, GateTable, gate_table
@@ -113,6 +114,7 @@ __all__ = [
     "validate",
     "validation_of",
     "verification_table",
+    "verified_at",
     "wait_for_freight",
     "wait_for_promotion",
     "wait_for_pull_request",

@@ -197,3 +197,13 @@ def _image(lab: Lab, image: Mapping[str, Any], tag: str | None) -> dict[str, Any
 def refresh_warehouse(lab: Lab, *, project: str = PROJECT) -> None:
     """Ask a Project's Warehouse to look for new images now, as a registry's webhook would."""
     refresh(lab, "Warehouse", project, project=project)
+
+
+def verified_at(lab: Lab, freight: Freight, stage: str, *, project: str = PROJECT) -> datetime | None:
+    """When a Freight was last found good in a Stage; nothing where it was not.
+
+    Source: `status.verifiedIn` of Kargo v1.11.2's Freight.
+    """
+    status = kube(lab, lab.control).need(KARGO_API, "Freight", freight.name, project).get("status") or {}
+    found = (status.get("verifiedIn") or {}).get(stage) or {}
+    return time_of(found["verifiedAt"]) if found.get("verifiedAt") else None
