@@ -116,7 +116,7 @@ def _disk(check: str, path: Path, wanted: int, variable: str) -> Finding:
 
 
 def _programs(lab: Lab) -> Finding:
-    missing = find_tools(extras=lab.settings.extras).missing
+    missing = find_tools().missing
     if not missing:
         return Finding("programs", "ok", "all found")
     names = ", ".join(tool.name for tool in missing)

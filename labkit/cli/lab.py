@@ -49,7 +49,7 @@ def _creation(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--kargo", type=click.Choice(ENGINES), help="Who reconciles Kargo's resources."),
         click.option("--pods", type=click.Choice(PODS), help="What the demo app's pods are."),
         click.option("--traffic", type=click.Choice(TRAFFIC), help="Whether people use the demo app all the time."),
-        click.option("--with", "extras", type=click.Choice(EXTRAS), multiple=True, help="What not every lab has."),
+        click.option("--with", "extras", type=click.Choice(EXTRAS), multiple=True, help="Add it to the lab, for good."),
     ):
         command = option(command)
     return command

@@ -91,17 +91,12 @@ class Toolset(Table[Tool]):
 
 
 def find_tools(
-    names: Iterable[str] | None = None,
-    *,
-    extras: Iterable[str] = (),
-    catalogue: Catalogue | None = None,
-    cache: Path | None = None,
+    names: Iterable[str] | None = None, *, catalogue: Catalogue | None = None, cache: Path | None = None
 ) -> Toolset:
     """Look for programs and files; nothing is fetched, built or changed.
 
     Args:
         names: Which ones; what every lab needs for None.
-        extras: More of them; the optional ones that a lab is to have.
         catalogue: Another one than `data/tools.yaml`.
         cache: Another folder than the user's program cache.
 
@@ -110,7 +105,7 @@ def find_tools(
     """
     catalogue = catalogue or load_catalogue()
     place = Cache(cache or cache_dir(), this_platform())
-    return _look(catalogue.chosen(names, extras), catalogue, place)
+    return _look(catalogue.chosen(names), catalogue, place)
 
 
 def ensure_tools(
