@@ -18,6 +18,7 @@ PROVIDERS = ("kwok",)
 ENGINES = ("auto", "kargo", "kargolite")
 PODS = ("process", "simulated")
 TRAFFIC = ("steady", "none")
+EXTRAS = ("grafana",)
 
 CONTROL_ENVIRONMENT = "dev"
 NAMESPACE = "demo-app"
@@ -165,13 +166,14 @@ class Pager:
 
 @dataclass(frozen=True)
 class Settings:
-    """What was chosen when a lab was created; kept in `$LABKIT_HOME/lab.yaml`."""
+    """What was chosen when a lab was created; kept in `$LABKIT_HOME/lab.yaml`. `extras` may be added to later."""
 
     provider: str
     port_base: int
     kargo: str
     pods: str
     traffic: str
+    extras: tuple[str, ...] = ()
 
 
 class Choices(TypedDict, total=False):
@@ -183,6 +185,7 @@ class Choices(TypedDict, total=False):
         kargo: Which Kargo engine (`auto`, `kargo` or `kargolite`).
         pods: Whether pods that ask for it run as processes (`process`), or all are simulated (`simulated`).
         traffic: Whether there is traffic to the demo app (`steady` or `none`).
+        extras: What the lab has that not every lab has (`grafana`); added to what it has of them.
     """
 
     provider: str | None
@@ -190,6 +193,7 @@ class Choices(TypedDict, total=False):
     kargo: str | None
     pods: str | None
     traffic: str | None
+    extras: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -352,6 +356,7 @@ def _checked(settings: Settings, source: str) -> Settings:
         ("LABKIT_KARGO", settings.kargo, ENGINES),
         ("LABKIT_PODS", settings.pods, PODS),
         ("LABKIT_TRAFFIC", settings.traffic, TRAFFIC),
+        *(("LABKIT_WITH", extra, EXTRAS) for extra in settings.extras),
     ):
         if value not in known:
             raise UsageError(f"{source}: {name} {value!r} is not known", todo=f"use one of: {', '.join(known)}")
@@ -370,6 +375,7 @@ def _asked_by_environment() -> dict[str, Any]:
         "kargo": os.environ.get("LABKIT_KARGO"),
         "pods": os.environ.get("LABKIT_PODS"),
         "traffic": os.environ.get("LABKIT_TRAFFIC"),
+        "extras": tuple(os.environ.get("LABKIT_WITH", "").replace(",", " ").split()),
     }
     return {key: value for key, value in asked.items() if value}
 
@@ -381,7 +387,8 @@ def load_settings(home: LabHome) -> Settings:
             values = yaml.safe_load(home.settings.read_bytes())
             if type(values["port_base"]) is not int:
                 raise TypeError(f"port_base is {values['port_base']!r}, not a number")
-            return _checked(Settings(**values), str(home.settings))
+            extras = tuple(values.get("extras", ()))
+            return _checked(Settings(**{**values, "extras": extras}), str(home.settings))
         except (TypeError, ValueError, KeyError, yaml.YAMLError) as error:
             raise LabError(
                 f"{home.settings} is not the settings of a lab",
@@ -400,8 +407,8 @@ def asked_for(lab: Lab, **choices: Unpack[Choices]) -> Lab:
         **choices: What is asked for; the rest stays.
 
     Raises:
-        UsageError: A value is not known, or differs from what the existing lab was created with; or the folder
-            can be no lab's.
+        UsageError: A value is not known, or differs from what the existing lab was created with (extras may be
+            added); or the folder can be no lab's.
     """
     if lab.home.objection:
         raise UsageError(
@@ -409,9 +416,12 @@ def asked_for(lab: Lab, **choices: Unpack[Choices]) -> Lab:
             todo="set LABKIT_HOME to a folder of the lab's own",
         )
     given: dict[str, Any] = {key: value for key, value in choices.items() if value is not None}
-    asked = {**_asked_by_environment(), **given}
+    by_environment = _asked_by_environment()
+    asked = {**by_environment, **given}
+    extras = (*lab.settings.extras, *by_environment.get("extras", ()), *given.get("extras", ()))
+    asked["extras"] = tuple(dict.fromkeys(extras))
     wanted = _checked(replace(lab.settings, **asked), "Your choice")
-    if lab.home.is_lab and wanted != lab.settings:
+    if lab.home.is_lab and replace(wanted, extras=lab.settings.extras) != lab.settings:
         raise UsageError(
             f"The lab in {lab.home.root} was created with {lab.settings}",
             seen=f"asked for {wanted}",
@@ -431,7 +441,7 @@ def choose(lab: Lab, **choices: Unpack[Choices]) -> Lab:
         UsageError: See `asked_for`.
     """
     lab = asked_for(lab, **choices)
-    if not lab.home.is_lab:
+    if not lab.home.is_lab or lab.settings != load_settings(lab.home):
         settings = lab.home.ensure().settings
         new = settings.with_suffix(".new")
         new.write_text(yaml.safe_dump(asdict(lab.settings), sort_keys=False))

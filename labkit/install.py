@@ -16,11 +16,12 @@ from labkit.services.argocd import ensure_applications, ensure_argocd
 from labkit.services.ci import ensure_ci
 from labkit.services.exporter import ensure_exporter
 from labkit.services.gitea import ensure_gitea
+from labkit.services.grafana import dashboards_url, ensure_grafana
 from labkit.services.guard import ensure_guard
 from labkit.services.kargo import Engine, ensure_engine, ensure_kargo, ensure_project
 from labkit.services.people import ensure_people
 from labkit.services.pods import end_pods, ensure_pod_runners, stop_pod_runners
-from labkit.services.prometheus import ensure_prometheus, prometheus_url
+from labkit.services.prometheus import ensure_prometheus
 from labkit.services.rollouts import ensure_rollouts
 from labkit.services.supervisor import ServiceTable, Supervisor
 from labkit.services.traffic import ensure_traffic
@@ -31,7 +32,7 @@ from labkit.toolchain import Toolset, ensure_tools, link_into
 
 def ensure_programs(lab: Lab) -> Toolset:
     """Every program the lab needs, found, downloaded or built, and linked into `$LABKIT_HOME/bin`."""
-    tools = ensure_tools()
+    tools = ensure_tools(extras=lab.settings.extras)
     link_into(tools, lab.home.bin)
     return tools
 
@@ -121,8 +122,9 @@ def _install_observability(lab: Lab, tools: Toolset) -> None:
     ensure_traffic(lab)
     ensure_exporter(lab)
     ensure_alerting(lab, tools)
-    # Last: it asks for what the others are.
-    ensure_prometheus(lab, tools, alert_rules(lab, prometheus_url(lab)))
+    # After them: it asks for what the others are.
+    ensure_prometheus(lab, tools, alert_rules(lab, dashboards_url(lab)))
+    ensure_grafana(lab, tools)
 
 
 def setup(lab: Lab) -> Engine:

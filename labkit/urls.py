@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from labkit.config import GITOPS_REPO, ORGANISATION, SOURCE_REPO, Destination, Lab
 from labkit.services.alerting import alertmanager_url, pager_url
 from labkit.services.argocd import argocd_url
+from labkit.services.grafana import ADMIN, GRAFANA, grafana_url, has_grafana
 from labkit.services.kargo import ADMIN_PASSWORD, kargo_pages
 from labkit.services.pods import runs_pods
 from labkit.services.prometheus import prometheus_url
@@ -55,6 +56,7 @@ def lab_urls(lab: Lab) -> AddressTable:
 
     pages = kargo_pages(lab)
     kargo = (Address("Kargo", pages, "admin", str(secrets / ADMIN_PASSWORD)),) if pages else ()
+    grafana = (Address("Grafana", grafana_url(lab), ADMIN, str(secrets / GRAFANA)),) if has_grafana(lab) else ()
     return AddressTable(
         (
             repo(SOURCE_REPO, "source of the demo app"),
@@ -65,6 +67,7 @@ def lab_urls(lab: Lab) -> AddressTable:
             *kargo,
             *(app(destination) for destination in lab.destinations if runs_pods(lab)),
             Address("Prometheus", prometheus_url(lab)),
+            *grafana,
             Address("Alertmanager", alertmanager_url(lab)),
             Address("pager", pager_url(lab)),
         )

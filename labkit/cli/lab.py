@@ -15,7 +15,7 @@ from labkit import clusters as lab_clusters
 from labkit import deploy as lab_deploy
 from labkit import install
 from labkit.cli.shared import cli, out, output, show
-from labkit.config import ENGINES, PODS, PROVIDERS, TRAFFIC, Lab, asked_for, choose, load_lab
+from labkit.config import ENGINES, EXTRAS, PODS, PROVIDERS, TRAFFIC, Lab, asked_for, choose, load_lab
 from labkit.delivery.defects import defect_table
 from labkit.down import down as lab_down
 from labkit.errors import LabError
@@ -30,10 +30,14 @@ from labkit.urls import lab_urls
 
 @contextmanager
 def _creating(**choices: Any) -> Iterator[Lab]:
-    """Hold the lab for its creation; on a machine that cannot carry it, not even its folder is made."""
+    """Hold the lab for its creation; on a machine that cannot carry it, not even its folder is made.
+
+    What can be left out is chosen once it can be had: a choice that is kept would be asked for ever after.
+    """
     lab = asked_for(load_lab(), **choices)
     if not lab.home.is_lab:
         assert_machine(lab)
+    ensure_tools(lab.settings.extras)
     with changing(choose(lab)):
         yield lab
 
@@ -45,6 +49,7 @@ def _creation(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--kargo", type=click.Choice(ENGINES), help="Who reconciles Kargo's resources."),
         click.option("--pods", type=click.Choice(PODS), help="What the demo app's pods are."),
         click.option("--traffic", type=click.Choice(TRAFFIC), help="Whether people use the demo app all the time."),
+        click.option("--with", "extras", type=click.Choice(EXTRAS), multiple=True, help="Add it to the lab, for good."),
     ):
         command = option(command)
     return command

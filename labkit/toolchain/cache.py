@@ -36,7 +36,7 @@ class Cache:
     platform: Platform
 
     def program(self, program: Program) -> Path:
-        """Where a program is, or would be."""
+        """What is kept for a program, itself or the folder it comes in, whether it exists or not."""
         return self._folder("programs", program.name, program.version) / program.name
 
     def source(self, source: Source) -> Path:

@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,6 +92,23 @@ class Package:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """A program whose release is a folder of files.
+
+    Attributes:
+        program: The program's path in the folder.
+        paths: What is kept of the folder; patterns in which `*` stands for slashes too.
+    """
+
+    program: str
+    paths: tuple[str, ...]
+
+    def place(self, path: str) -> str | None:
+        """The place of a file of the folder; None if it is not kept."""
+        return path if any(fnmatchcase(path, pattern) for pattern in self.paths) else None
+
+
+@dataclass(frozen=True)
 class GoPackage:
     """A program's main package, the build it belongs to and what `go build` calls the result."""
 
@@ -114,7 +132,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Program:
-    """An external program: its pinned version and every way to get it."""
+    """An external program: its pinned version and every way to get it; `optional` if only some labs want it."""
 
     name: str
     version: str
@@ -127,6 +145,8 @@ class Program:
     package: Package | None
     go: GoPackage | None
     advice: str
+    tree: Tree | None
+    optional: bool
 
     def releases_for(self, target: Platform) -> tuple[Release, ...]:
         """The releases for a platform, in the order they are tried."""
@@ -135,6 +155,10 @@ class Program:
             for platforms, release in self.releases
             if str(target) in platforms
         )
+
+    def inside(self, place: Path) -> Path:
+        """The program itself in what was put in place for it: a file, or a folder with more."""
+        return place / self.tree.program if self.tree else place
 
     def accepts(self, version: str) -> bool:
         """Whether a program of this version will do."""
@@ -226,15 +250,22 @@ class Catalogue:
         """All names, programs first."""
         return (*self.programs, *self.sources)
 
-    def chosen(self, names: Iterable[str] | None) -> tuple[str, ...]:
-        """The given names, each once; all of them for None.
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The names of what every lab needs, programs first."""
+        return tuple(name for name in self.names if name not in self.programs or not self.programs[name].optional)
+
+    def chosen(self, names: Iterable[str] | None, extras: Iterable[str] = ()) -> tuple[str, ...]:
+        """The given names, each once.
+
+        Args:
+            names: Names; None for what every lab needs.
+            extras: More names.
 
         Raises:
             UsageError: A name is not known.
         """
-        if names is None:
-            return self.names
-        wanted = tuple(dict.fromkeys(names))
+        wanted = tuple(dict.fromkeys((*(self.needed if names is None else names), *extras)))
         unknown = [name for name in wanted if name not in self.programs and name not in self.sources]
         if unknown:
             raise UsageError(f"No such tool: {', '.join(unknown)}", todo=f"use some of: {', '.join(self.names)}")
@@ -287,7 +318,7 @@ def _build(entry: Mapping[str, Any], base: Path) -> Build:
 
 
 def _program(entry: Mapping[str, Any]) -> Program:
-    build, package = entry.get("build"), entry.get("package")
+    build, package, tree = entry.get("build"), entry.get("package"), entry.get("tree")
     return Program(
         name=entry["name"],
         version=entry["version"],
@@ -306,6 +337,8 @@ def _program(entry: Mapping[str, Any]) -> Program:
         package=Package(**package) if package else None,
         go=GoPackage(build["name"], build["package"], build["output"]) if build else None,
         advice=entry.get("advice", ""),
+        tree=Tree(tree["program"], tuple(tree["paths"])) if tree else None,
+        optional=entry.get("optional", False),
     )
 
 

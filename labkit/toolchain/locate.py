@@ -38,7 +38,8 @@ def locate(program: Program, cache: Cache) -> Located:
         notes.append(note)
     cached = cache.program(program)
     if cache.has(cached):
-        return Located("cache", program.version, cached, (*notes, f"from its {cache.origin(cached).source}"))
+        notes.append(f"from its {cache.origin(cached).source}")
+        return Located("cache", program.version, program.inside(cached), tuple(notes))
     for path in _in_package(program.package) if program.package else ():
         version, note = _judged(program, path)
         if version:

@@ -13,7 +13,8 @@ import threading
 import urllib.request
 import zipfile
 import zlib
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
 import httpx
 
@@ -26,6 +27,7 @@ READ_SECONDS = 20.0
 _ATTEMPTS = 2
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 
 _unreachable: dict[str, str] = {}
@@ -125,9 +127,40 @@ def unpack(file: Path, member: str, target: Path) -> None:
                     raise KeyError(f"{member} is no file")
                 with packed as content, target.open("wb") as out:
                     shutil.copyfileobj(content, out)
-    except (KeyError, tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except (KeyError, *_BROKEN) as error:
         raise LabError(f"{file.name} does not unpack to {member}", seen=str(error)) from error
     target.chmod(0o755)
+
+
+def unpack_tree(file: Path, place: Callable[[str], str | None], folder: Path) -> None:
+    """Put files of a downloaded folder in their places; links, devices and what leads out are left out.
+
+    Args:
+        file: A tar file of any compression that holds one folder.
+        place: The place below `folder` for a path below the one that was packed; None for a file not to be kept.
+        folder: Where to put them.
+
+    Raises:
+        LabError: The archive is broken.
+    """
+    try:
+        with tarfile.open(file) as tar:
+            for entry in tar:
+                inner = place(entry.name.removeprefix("./").partition("/")[2])
+                packed = tar.extractfile(entry) if inner and entry.isfile() else None
+                if inner is None or packed is None or _leads_out(inner):
+                    continue
+                target = folder / inner
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with packed as content, target.open("wb") as out:
+                    shutil.copyfileobj(content, out)
+                target.chmod(0o755 if entry.mode & 0o100 else 0o644)
+    except _BROKEN as error:
+        raise LabError(f"{file.name} does not unpack", seen=str(error), todo="try again") from error
+
+
+def _leads_out(path: str) -> bool:
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
 def _hash(word: str) -> str | None:

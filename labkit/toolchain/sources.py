@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tarfile
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from labkit.errors import LabError
@@ -13,7 +13,7 @@ from labkit.progress import console
 from labkit.toolchain.cache import Cache, Origin
 from labkit.toolchain.catalogue import Source
 from labkit.toolchain.golang import Builder
-from labkit.toolchain.release import Unavailable, download
+from labkit.toolchain.release import Unavailable, download, unpack_tree
 
 
 def content_sha256(folder: Path) -> str:
@@ -43,7 +43,7 @@ def ensure_source(source: Source, cache: Cache, builder: Builder) -> Origin:
         else:
             origin = Origin("release", source.archive)
             with cache.installing(cache.source(source), origin) as target:
-                _unpack(archive, source, target)
+                unpack_tree(archive, partial(_wanted, source), target)
                 _assert_pinned(source, target)
     return origin
 
@@ -64,21 +64,6 @@ def _copy(tree: Path, source: Source, target: Path) -> None:
             place = target / inner
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
-
-
-def _unpack(archive: Path, source: Source, target: Path) -> None:
-    try:
-        with tarfile.open(archive) as tar:
-            for entry in tar:
-                inner = _wanted(source, entry.name.partition("/")[2])
-                content = tar.extractfile(entry) if inner and entry.isfile() else None
-                if inner is None or content is None or ".." in Path(inner).parts:
-                    continue
-                place = target / inner
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(content.read())
-    except (tarfile.TarError, EOFError) as error:
-        raise LabError(f"{source.archive} does not unpack", seen=str(error), todo="try again") from error
 
 
 def _assert_pinned(source: Source, folder: Path) -> None:

@@ -15,7 +15,7 @@ from labkit.toolchain.cache import Cache, Origin
 from labkit.toolchain.catalogue import Catalogue, Program, Release, Source, load_catalogue, this_platform
 from labkit.toolchain.golang import Builder
 from labkit.toolchain.locate import locate, probe
-from labkit.toolchain.release import Unavailable, fetch, unpack
+from labkit.toolchain.release import Unavailable, fetch, unpack, unpack_tree
 from labkit.toolchain.sources import ensure_source
 
 MISSING = "missing"
@@ -96,7 +96,7 @@ def find_tools(
     """Look for programs and files; nothing is fetched, built or changed.
 
     Args:
-        names: Which ones; all of the catalogue for None.
+        names: Which ones; what every lab needs for None.
         catalogue: Another one than `data/tools.yaml`.
         cache: Another folder than the user's program cache.
 
@@ -109,12 +109,17 @@ def find_tools(
 
 
 def ensure_tools(
-    names: Iterable[str] | None = None, *, catalogue: Catalogue | None = None, cache: Path | None = None
+    names: Iterable[str] | None = None,
+    *,
+    extras: Iterable[str] = (),
+    catalogue: Catalogue | None = None,
+    cache: Path | None = None,
 ) -> Toolset:
     """See to it that programs and files are there: what is missing is downloaded, else built from source.
 
     Args:
-        names: Which ones; all of the catalogue for None.
+        names: Which ones; what every lab needs for None.
+        extras: More of them; the optional ones that a lab is to have.
         catalogue: Another one than `data/tools.yaml`.
         cache: Another folder than the user's program cache.
 
@@ -124,7 +129,7 @@ def ensure_tools(
     """
     catalogue = catalogue or load_catalogue()
     place = Cache(cache or cache_dir(), this_platform())
-    wanted = catalogue.chosen(names)
+    wanted = catalogue.chosen(names, extras)
     found = _look(wanted, catalogue, place)
     if not found.missing:
         return found
@@ -190,7 +195,7 @@ def _completed(rows: Sequence[Tool], catalogue: Catalogue, cache: Cache) -> tupl
             done[program.name],
             version=program.version,
             source=origin.source,
-            path=cache.program(program),
+            path=program.inside(cache.program(program)),
             notes=(*done[program.name].notes, origin.address),
         )
     for name in missing:
@@ -235,9 +240,13 @@ def _acquired(
         console.print(f"No release for {', '.join(affected)}: {reason}", markup=False)
     left = [program for program in programs if program.name not in acquired]
     needed = [build for build in catalogue.builds.values() if any(_belongs(program, build.name) for program in left)]
-    stranded = [program.name for program in left if not program.go]
+    stranded = [program for program in left if not program.go]
     if stranded:
-        raise LabError(f"{', '.join(stranded)} could not be downloaded", seen="; ".join(reasons))
+        raise LabError(
+            f"{', '.join(program.name for program in stranded)} could not be downloaded",
+            seen="; ".join(reasons) or f"there is no release for {cache.platform}",
+            todo="; ".join(program.advice for program in stranded if program.advice),
+        )
     if needed:
         builder.assert_ready(needed)
     for build in needed:
@@ -266,8 +275,13 @@ def _from_release(program: Program, release: Release, cache: Cache, scratch: Pat
 def _install(program: Program, file: Path, member: str, cache: Cache, origin: Origin) -> None:
     """Put a program into the cache once it runs and says the version that it should have."""
     with cache.installing(cache.program(program), origin) as target:
-        unpack(file, member, target)
-        said = probe(program, target)
+        if program.tree:
+            unpack_tree(file, program.tree.place, target)
+        else:
+            unpack(file, member, target)
+        if not program.inside(target).is_file():
+            raise LabError(f"{file.name} does not unpack to {program.name}", seen=f"no {program.inside(target).name}")
+        said = probe(program, program.inside(target))
         version = program.probe.version_in(said)
         if version != program.version:
             raise LabError(

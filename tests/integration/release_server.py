@@ -24,14 +24,19 @@ def program(name: str, version: str = VERSION) -> bytes:
     return f"#!/bin/sh\necho '{name} version v{version}'\n".encode()
 
 
-def tar_gz(files: dict[str, bytes]) -> bytes:
-    """A real tar.gz archive."""
+def tar_gz(files: dict[str, bytes], *, programs: tuple[str, ...] = (), links: dict[str, str] | None = None) -> bytes:
+    """A real tar.gz archive; files whose name ends like one of `programs` may be run."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
+            entry.mode = 0o755 if name.endswith(programs) else 0o644
             tar.addfile(entry, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            tar.addfile(entry)
     return out.getvalue()
 
 

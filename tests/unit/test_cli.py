@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from labkit import cli as lab_cli
-from labkit.config import load_lab
+from labkit.config import choose, load_lab
 from labkit.paths import LabHome
+from labkit.process import free_port_range
 from labkit.wait import wait_for
 
 # The contract: the verbs of the design, and the commands that stand for the seed's scripts.
@@ -125,6 +126,7 @@ def test_every_read_command_speaks_json(line):
         ("status --output xml", "'xml' is not one of 'text', 'json'"),
         ("status --colour", "No such option"),
         ("up --provider docker", "'docker' is not"),
+        ("up --with loki", "'loki' is not 'grafana'"),
         ("up --kargo argo", "'argo' is not one of 'auto', 'kargo', 'kargolite'"),
         ("up --port-base many", "'many' is not a valid integer"),
         ("clusters create --port-base 80", "port base 80 is not between"),
@@ -145,6 +147,23 @@ def test_wrong_usage_ends_with_2_and_changes_nothing(labkit, home, line, said):
     assert said in errors
     assert "Traceback" not in errors
     assert not home.root.exists()
+
+
+@pytest.fixture
+def out_of_reach(tmp_path, monkeypatch):
+    """No program is on PATH or cached, and no host can be reached."""
+    monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port_range(1)}")
+
+
+def test_an_extra_that_cannot_be_had_is_not_kept(labkit, home, out_of_reach):
+    before = choose(load_lab(home)).settings
+    code, _, said = labkit("up --with grafana")
+    assert code == 1
+    assert "grafana could not be downloaded" in said
+    assert "leave out `--with grafana`" in " ".join(said.split())
+    assert load_lab(home).settings == before
 
 
 @pytest.mark.parametrize(

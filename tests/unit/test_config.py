@@ -8,11 +8,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.config import ENGINES, PODS, PROVIDERS, TRAFFIC, Settings, choose, load_lab, load_settings
+from labkit.config import ENGINES, EXTRAS, PODS, PROVIDERS, TRAFFIC, Settings, choose, load_lab, load_settings
 from labkit.errors import LabError, UsageError
 from labkit.paths import LabHome
 from labkit.quantities import quantity
 
+VARIABLES = ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS", "LABKIT_TRAFFIC", "LABKIT_WITH")
 DEFAULTS = Settings(provider="kwok", port_base=17300, kargo="auto", pods="process", traffic="steady")
 SETTINGS = st.builds(
     Settings,
@@ -21,6 +22,7 @@ SETTINGS = st.builds(
     kargo=st.sampled_from(ENGINES),
     pods=st.sampled_from(PODS),
     traffic=st.sampled_from(TRAFFIC),
+    extras=st.lists(st.sampled_from(EXTRAS), unique=True).map(tuple),
 )
 # What a person may write into a YAML file where a setting belongs.
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.integers())
@@ -42,7 +44,7 @@ SEED_FLOW = {"dev": "", "pre": "dev", "prod": "pre"}
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A lab's folder, not made yet, with nothing asked for by the environment."""
-    for name in ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS", "LABKIT_TRAFFIC"):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "lab"))
     return LabHome(tmp_path / "lab")
@@ -151,11 +153,12 @@ def test_the_environment_comes_before_the_defaults(home, monkeypatch):
     monkeypatch.setenv("LABKIT_KARGO", "kargolite")
     monkeypatch.setenv("LABKIT_PODS", "simulated")
     monkeypatch.setenv("LABKIT_TRAFFIC", "none")
-    assert load_settings(home) == Settings("kwok", 20000, "kargolite", "simulated", "none")
+    monkeypatch.setenv("LABKIT_WITH", "grafana")
+    assert load_settings(home) == Settings("kwok", 20000, "kargolite", "simulated", "none", ("grafana",))
 
 
 def test_an_empty_variable_asks_for_nothing(home, monkeypatch):
-    for name in ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS", "LABKIT_TRAFFIC"):
+    for name in VARIABLES:
         monkeypatch.setenv(name, "")
     assert load_settings(home) == DEFAULTS
 
@@ -167,6 +170,7 @@ def test_what_a_lab_was_created_with_comes_before_the_environment(home, monkeypa
     monkeypatch.setenv("LABKIT_KARGO", "kargolite")
     monkeypatch.setenv("LABKIT_PODS", "process")
     monkeypatch.setenv("LABKIT_TRAFFIC", "steady")
+    monkeypatch.setenv("LABKIT_WITH", "grafana")
     assert load_settings(home) == created
     assert load_lab(home).settings == created
 
@@ -178,6 +182,7 @@ def test_what_a_lab_was_created_with_comes_before_the_environment(home, monkeypa
         ("LABKIT_KARGO", "Kargo", "LABKIT_KARGO 'Kargo' is not known"),
         ("LABKIT_PODS", "containers", "LABKIT_PODS 'containers' is not known"),
         ("LABKIT_TRAFFIC", "on", "LABKIT_TRAFFIC 'on' is not known"),
+        ("LABKIT_WITH", "grafana, loki", "LABKIT_WITH 'loki' is not known"),
         ("LABKIT_PROVIDER", "docker", "provider 'docker' is not known"),
         ("LABKIT_PORT_BASE", "many", "LABKIT_PORT_BASE is 'many'"),
         ("LABKIT_PORT_BASE", "-1", "LABKIT_PORT_BASE is '-1'"),
@@ -213,7 +218,7 @@ def test_a_damaged_settings_file_is_named(tmp_path_factory, content):
 @given(
     st.fixed_dictionaries(
         {},
-        optional=dict.fromkeys(("provider", "port_base", "kargo", "pods", "traffic", "more"), VALUES),
+        optional=dict.fromkeys(("provider", "port_base", "kargo", "pods", "traffic", "extras", "more"), VALUES),
     )
 )
 def test_settings_that_are_read_are_valid(tmp_path_factory, values):
@@ -262,6 +267,32 @@ def test_another_choice_for_an_existing_lab_is_refused(home, different):
         choose(load_lab(home), **different)
     assert str(home.root) in caught.value.what
     assert str(next(iter(different.values()))) in caught.value.seen
+    assert load_lab(home).settings == first.settings
+
+
+def test_a_lab_that_was_created_before_there_were_extras_has_none(home):
+    _write(home, "{provider: kwok, port_base: 18000, kargo: auto, pods: process, traffic: steady}")
+    assert load_settings(home).extras == ()
+
+
+def test_an_extra_may_be_added_to_an_existing_lab_and_stays(home):
+    before = choose(load_lab(home), port_base=19000).settings
+    assert choose(load_lab(home), extras=("grafana",)).settings == replace(before, extras=("grafana",))
+    assert choose(load_lab(home)).settings.extras == ("grafana",)
+    assert choose(load_lab(home), extras=("grafana",)).settings.extras == ("grafana",)
+    assert load_lab(home).settings == replace(before, extras=("grafana",))
+
+
+def test_the_environment_adds_an_extra_too(home, monkeypatch):
+    choose(load_lab(home), port_base=19000)
+    monkeypatch.setenv("LABKIT_WITH", "grafana")
+    assert choose(load_lab(home)).settings.extras == ("grafana",)
+
+
+def test_with_an_extra_nothing_else_may_differ(home):
+    first = choose(load_lab(home), port_base=19000)
+    with pytest.raises(UsageError, match="was created with"):
+        choose(load_lab(home), extras=("grafana",), traffic="none")
     assert load_lab(home).settings == first.settings
 
 

@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.config import EXTRAS
 from labkit.errors import LabError, UsageError
 from labkit.paths import DATA
 from labkit.toolchain import load_catalogue
@@ -36,6 +37,8 @@ SAID = {
     "argocd": ("argocd: v3.2.11+unknown", "3.2.11"),
     "gitea": ("gitea version 1.25.1 built with go1.26.8 : sqlite, sqlite_unlock_notify", "1.25.1"),
     "git": ("git version 2.39.5 (Apple Git-154)", "2.39.5"),
+    # Not seen here: composed of what Grafana's command line library prints.
+    "grafana": ("grafana version 11.6.6", "11.6.6"),
     "valkey-server": ("Valkey server v=9.1.2 sha=00000000:1 malloc=libc bits=64 build=1536df31c0395150", "9.1.2"),
 }
 
@@ -68,9 +71,12 @@ def test_release_addresses_are_filled_in_and_have_checksums(program) -> None:
             for text in (release.address, release.member, release.checksum.address):
                 assert "{" not in text
             assert program.version in release.address
-            assert re.match(r"https://(dl\.k8s\.io|dl\.gitea\.com|(api\.)?github\.com)/", release.address)
+            assert re.match(r"https://(dl\.(k8s\.io|gitea\.com|grafana\.com)|(api\.)?github\.com)/", release.address)
             archive = release.address.endswith((".tar.gz", ".zip"))
-            assert archive == bool(release.member), "an archive needs a member, a plain program has none"
+            assert archive == bool(release.member or program.tree), (
+                "an archive needs a member, a plain program has none"
+            )
+            assert not (release.member and program.tree)
 
 
 def test_kubernetes_servers_have_no_release_for_macos_so_they_are_built() -> None:
@@ -150,6 +156,8 @@ def test_the_packaged_valkey_is_the_one_labkit_depends_on() -> None:
         ("git", "3.0", True),
         ("valkey-server", "7.0.15", True),
         ("valkey-server", "6.2.14", False),
+        ("grafana", "13.0.1", True),
+        ("grafana", "11.5.9", False),
     ],
 )
 def test_which_versions_on_path_will_do(name: str, version: str, accepted: bool) -> None:
@@ -163,7 +171,22 @@ def test_unknown_names_are_refused_and_named() -> None:
 
 def test_names_are_taken_once_and_in_order() -> None:
     assert CATALOGUE.chosen(["kwok", "git", "kwok"]) == ("kwok", "git")
-    assert CATALOGUE.chosen(None) == (*CATALOGUE.programs, *CATALOGUE.sources)
+    everything = (*CATALOGUE.programs, *CATALOGUE.sources)
+    assert CATALOGUE.chosen(None) == tuple(name for name in everything if name != "grafana")
+    assert CATALOGUE.chosen(None, ["grafana", "kwok"]) == (*CATALOGUE.chosen(None), "grafana")
+
+
+def test_optional_is_what_a_lab_can_be_created_with() -> None:
+    assert {program.name for program in CATALOGUE.programs.values() if program.optional} == set(EXTRAS)
+
+
+def test_of_grafanas_folder_its_program_pages_and_defaults_are_kept() -> None:
+    tree = CATALOGUE.programs["grafana"].tree
+    assert tree is not None
+    for path in (tree.program, "conf/defaults.ini", "public/build/app.js", "public/app/plugins/panel/stat/plugin.json"):
+        assert tree.place(path) == path
+    for path in ("bin/grafana-server", "storybook/index.html", "npm-artifacts/a.tgz", "packaging/deb/x", "docs/a.md"):
+        assert tree.place(path) is None
 
 
 def _changed(tmp_path, change):
