@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io
 
 from labkit.config import Lab
 from labkit.promotion import StageTable, stage_table
 
 _NEUTRAL = "#7a7f87"
+_CONFIG = {"displayModeBar": False, "responsive": True}
 _FRAME = {"Healthy": "solid", "Progressing": "dash", "Unhealthy": "dot", "Unknown": "dot"}
 
 
@@ -106,6 +108,11 @@ def pipeline_chart(lab: Lab) -> go.Figure:
 def _faint(colour: str) -> str:
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.12)"
+
+
+def as_html(figure: go.Figure) -> str:
+    """A figure as a part of a page that has plotly.js, as wide as there is room."""
+    return str(plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, config=_CONFIG))
 
 
 def themed(figure: go.Figure) -> go.Figure:

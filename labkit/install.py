@@ -14,13 +14,14 @@ from labkit.progress import step
 from labkit.services.alerting import ensure_alerting
 from labkit.services.argocd import ensure_applications, ensure_argocd
 from labkit.services.ci import ensure_ci
+from labkit.services.dashboards import dashboards_url, ensure_dashboards
 from labkit.services.exporter import ensure_exporter
 from labkit.services.gitea import ensure_gitea
 from labkit.services.guard import ensure_guard
 from labkit.services.kargo import Engine, ensure_engine, ensure_kargo, ensure_project
 from labkit.services.people import ensure_people
 from labkit.services.pods import end_pods, ensure_pod_runners, stop_pod_runners
-from labkit.services.prometheus import ensure_prometheus, prometheus_url
+from labkit.services.prometheus import ensure_prometheus
 from labkit.services.rollouts import ensure_rollouts
 from labkit.services.supervisor import ServiceTable, Supervisor
 from labkit.services.traffic import ensure_traffic
@@ -118,11 +119,15 @@ def install_kargo(lab: Lab) -> Engine:
 
 
 def _install_observability(lab: Lab, tools: Toolset) -> None:
-    ensure_traffic(lab)
-    ensure_exporter(lab)
-    ensure_alerting(lab, tools)
-    # Last: it asks for what the others are.
-    ensure_prometheus(lab, tools, alert_rules(lab, prometheus_url(lab)))
+    # What nobody waits for starts beside the others.
+    with ThreadPoolExecutor() as pool:
+        pages = pool.submit(ensure_dashboards, lab)
+        ensure_traffic(lab)
+        ensure_exporter(lab)
+        ensure_alerting(lab, tools)
+        # Last: it asks for what the others are.
+        ensure_prometheus(lab, tools, alert_rules(lab, dashboards_url(lab)))
+        pages.result()
 
 
 def setup(lab: Lab) -> Engine:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from labkit.config import GITOPS_REPO, ORGANISATION, SOURCE_REPO, Environment, Lab
 from labkit.services.alerting import alertmanager_url, pager_url
 from labkit.services.argocd import argocd_url
+from labkit.services.dashboards import dashboards_url
 from labkit.services.kargo import ADMIN_PASSWORD, kargo_pages
 from labkit.services.pods import runs_pods
 from labkit.services.prometheus import prometheus_url
@@ -62,6 +63,7 @@ def lab_urls(lab: Lab) -> AddressTable:
             argocd("prod", "Argo CD of PROD"),
             *kargo,
             *(app(environment) for environment in lab.environments if runs_pods(lab)),
+            Address("dashboards", dashboards_url(lab)),
             Address("Prometheus", prometheus_url(lab)),
             Address("Alertmanager", alertmanager_url(lab)),
             Address("pager", pager_url(lab)),
