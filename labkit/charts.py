@@ -120,10 +120,11 @@ def themed(figure: go.Figure) -> go.Figure:
     grid = {"gridcolor": "rgba(122,127,135,0.25)", "zerolinecolor": "rgba(122,127,135,0.4)"}
     return figure.update_layout(
         template="none",
+        title={"x": 0.02, "xanchor": "left"},  # on the right are plotly's own buttons
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": _NEUTRAL, "family": "system-ui, sans-serif"},
         margin={"l": 40, "r": 20, "t": 60, "b": 40},
         xaxis=grid,
-        yaxis=grid,
+        yaxis={**grid, "ticklabelstandoff": 6},
     )

@@ -57,8 +57,8 @@ def drift_between(
     Returns:
         A row for each environment and tier. Columns: `environment`, `tier`, `version` (object; what the cluster's
         Deployment runs), `since` (datetime64[ns, UTC]; NaT where no Promotion brought it), `newest` (object; the
-        version in the newest verified Freight), `behind_newest` (Int64; releases, <NA> where a version is none),
-        `newest_seconds` (float64; since the Warehouse found the first of them, 0 where there is none), `upstream`
+        version in the newest verified Freight), `behind_newest` (Int64; releases, <NA> where nothing compares),
+        `newest_seconds` (float64; since the Warehouse found the first of them; 0 where it is not behind), `upstream`
         (object; the version that runs upstream, empty where there is no upstream), `behind_upstream` (Int64),
         `upstream_seconds` (float64; since the first of them ran upstream), `sync` (object; Argo CD's word for whether
         the cluster is as Git says), `as_promoted` (bool; whether the version is the one of the Stage's Freight).
@@ -111,8 +111,6 @@ def _behind(
     version: str, target: str, releases: Iterable[str], times: Mapping[str, pd.Timestamp], now: pd.Timestamp
 ) -> tuple[object, float]:
     """Releases between a version and its target, and for how many seconds the first of them has been there."""
-    if not target:
-        return 0, 0.0
     if not (semver.Version.is_valid(version) and semver.Version.is_valid(target)):
         return pd.NA, float("nan")
     here, there = semver.Version.parse(version), semver.Version.parse(target)
@@ -148,14 +146,13 @@ def drift_figure(frame: pd.DataFrame, colours: Mapping[str, str]) -> go.Figure:
     columns = (frame[column] for column in ("environment", "tier", "version", "sync", "as_promoted"))
     names = list(map(_named, *columns))
     of_row = [colours[name] for name in frame["environment"]]
-    figure = go.Figure()
+    figure = themed(go.Figure())
     for against, column, seconds, opacity in (
         ("the newest verified Freight", "behind_newest", "newest_seconds", 1.0),
-        ("the environment upstream", "behind_upstream", "upstream_seconds", 0.45),
+        ("the environment upstream", "behind_upstream", "upstream_seconds", 0.4),
     ):
         counts = frame[column]
         figure.add_bar(
-            name=f"behind {against}",
             orientation="h",
             y=names,
             x=counts.astype("float64"),
@@ -164,16 +161,25 @@ def drift_figure(frame: pd.DataFrame, colours: Mapping[str, str]) -> go.Figure:
             cliponaxis=False,
             marker={"color": of_row, "opacity": opacity},
             hovertemplate=f"%{{y}}<br>%{{text}} behind {against}<extra></extra>",
+            showlegend=False,
+        )
+        # The bars have their environments' colours: the legend tells strong from faint.
+        figure.add_scatter(
+            name=f"behind {against}",
+            x=[None],
+            y=[None],
+            mode="markers",
+            marker={"color": figure.layout.font.color, "opacity": opacity, "symbol": "square", "size": 12},
         )
     widest = max((1.0, *frame["behind_newest"].dropna(), *frame["behind_upstream"].dropna()))
-    return themed(figure).update_layout(
-        title={"text": "Drift: how far each environment is behind", "x": 0.02, "xanchor": "left"},
+    return figure.update_layout(
+        title="Drift: how far each environment is behind",
         barmode="group",
         bargap=0.25,
         height=200 + 48 * len(names),
         xaxis={"title": "releases behind", "range": [0, 1.3 * widest], "dtick": 1},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True},
-        legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "traceorder": "normal"},
+        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
     )
 
 
@@ -184,7 +190,7 @@ def _named(environment: str, tier: str, version: str, sync: str, as_promoted: bo
 
 def _said(count: Any, seconds: float) -> str:
     if count is pd.NA:
-        return "not known"
+        return "–"
     return f"{count}, for {duration(seconds)}" if count else "0"
 
 

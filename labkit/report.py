@@ -153,13 +153,14 @@ def _sections(lab: Lab, minutes: float, hours: float) -> Iterator[Section]:
         "incidents": lambda: (Block(_incident_table(lab)), Block(notice_table(lab)._repr_html_())),
     }
     for item in yaml.safe_load(render("report/sections.yaml", minutes=minutes, hours=hours)):
-        yield _section(item["anchor"], item["title"], item["about"], partial(_row, blocks[item["anchor"]]))
+        read = partial(_one_below_the_other, blocks[item["anchor"]])
+        yield _section(item["anchor"], item["title"], item["about"], read)
     for plan in dashboard_plans():
         yield from _dashboards(lab, plan, minutes)
 
 
-def _row(read: Callable[[], tuple[Block, ...]]) -> tuple[BoardRow, ...]:
-    return (BoardRow("", read()),)
+def _one_below_the_other(read: Callable[[], tuple[Block, ...]]) -> tuple[BoardRow, ...]:
+    return tuple(BoardRow("", (block,)) for block in read())
 
 
 def _dashboards(lab: Lab, plan: DashboardPlan, minutes: float) -> Iterator[Section]:

@@ -68,7 +68,7 @@ def panel_figure(panel: Panel, frame: pd.DataFrame, colours: Colours) -> go.Figu
         The figure; one that says so where there is no data.
     """
     drawn = _nothing() if frame.empty else _KINDS[panel.kind](panel, frame, colours)
-    return drawn.update_layout(title=_title(panel.title))
+    return drawn.update_layout(title=panel.title)
 
 
 def latency_figure(frame: pd.DataFrame, colours: Colours) -> go.Figure:
@@ -105,7 +105,7 @@ def latency_figure(frame: pd.DataFrame, colours: Colours) -> go.Figure:
             xaxis={"title": "quantile", "type": "category"},
             yaxis={"title": f"time to answer ({unit.name})", "automargin": True, "rangemode": "tozero"},
         )
-    return figure.update_layout(title=_title("Latency of the environments"))
+    return figure.update_layout(title="Latency of the environments")
 
 
 def _latencies(frame: pd.DataFrame, colours: Colours) -> Iterator[tuple[str, list[tuple[str, float]]]]:
@@ -251,11 +251,6 @@ _KINDS: Mapping[Kind, Callable[[Panel, pd.DataFrame, Colours], go.Figure]] = {
 
 # Below the axis' title, where it is in nobody's way however many lines it has.
 _LEGEND = {"orientation": "h", "x": 0, "y": -0.36, "yanchor": "top"}
-
-
-def _title(text: str) -> dict[str, Any]:
-    """A title on the left: on the right are plotly's own buttons."""
-    return {"text": text, "x": 0.02, "xanchor": "left"}
 
 
 def _over_time(figure: go.Figure) -> go.Figure:

@@ -105,7 +105,7 @@ def version_figure(frame: pd.DataFrame, colours: Mapping[str, str], now: pd.Time
         )
     names = [f"{name} {tier}" for name in colours for tier in frame["tier"].unique()]
     return themed(figure).update_layout(
-        title={"text": "Versions over time", "x": 0.02, "xanchor": "left"},
+        title="Versions over time",
         barmode="overlay",
         height=170 + 32 * len(names),
         xaxis={"type": "date", "title": "time (UTC)", "automargin": True},
