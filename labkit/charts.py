@@ -10,6 +10,8 @@ from labkit.config import Lab
 from labkit.promotion import StageTable, stage_table
 
 _NEUTRAL = "#7a7f87"
+# Titles on the left: on the right are plotly's own buttons.
+_TEMPLATE = {"layout": {"title": {"x": 0.02, "xanchor": "left"}}}
 _CONFIG = {"displayModeBar": False, "responsive": True}
 _FRAME = {"Healthy": "solid", "Progressing": "dash", "Unhealthy": "dot", "Unknown": "dot"}
 
@@ -119,8 +121,7 @@ def themed(figure: go.Figure) -> go.Figure:
     """The lab's one look: transparent, so that it reads on light and on dark pages, with grey text and grid."""
     grid = {"gridcolor": "rgba(122,127,135,0.25)", "zerolinecolor": "rgba(122,127,135,0.4)"}
     return figure.update_layout(
-        template="none",
-        title={"x": 0.02, "xanchor": "left"},  # on the right are plotly's own buttons
+        template=_TEMPLATE,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": _NEUTRAL, "family": "system-ui, sans-serif"},

@@ -33,6 +33,7 @@ from labkit.status import lab_status
 from labkit.templates import render
 
 _PLOTLY = "application/vnd.plotly.v1+json"
+_TIME = "%Y-%m-%d %H:%M:%S"
 _PICTURE_WIDTH = 900
 _PICTURE_SCALE = 1.5
 
@@ -187,17 +188,17 @@ def _chart(figure: go.Figure) -> Block:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return str(frame.to_html(index=False, border=0, na_rep="–"))
+    return str(frame.astype(object).where(frame.notna(), "–").to_html(index=False, border=0))
 
 
 def _drift(lab: Lab) -> tuple[Block, ...]:
     frame = drift_frame(lab)
     colours = {environment.name: environment.colour for environment in lab.environments}
     shown = frame.assign(
-        since=frame["since"].dt.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        since=frame["since"].dt.strftime(_TIME),
         newest_seconds=frame["newest_seconds"].map(duration),
         upstream_seconds=frame["upstream_seconds"].map(duration),
-    ).rename(columns={"newest_seconds": "for", "upstream_seconds": "for "})
+    ).rename(columns={"since": "since (UTC)", "newest_seconds": "for", "upstream_seconds": "for "})
     shown.columns = [name.replace("_", " ") for name in shown.columns]
     return _chart(drift_figure(frame, colours)), Block(_table(shown))
 
@@ -222,9 +223,10 @@ def _incident_table(lab: Lab) -> str:
         (item.environment, item.promotion, item.id, item.began, item.recovered)
         for item in sorted(read_incidents(lab), key=lambda item: item.began, reverse=True)
     ]
-    frame = pd.DataFrame(rows, columns=["environment", "Promotion", "incident", "began", "recovered"], dtype=object)
-    for name in ("began", "recovered"):
-        frame[name] = pd.to_datetime(frame[name], utc=True).dt.strftime("%Y-%m-%d %H:%M:%S UTC")
+    names = ["environment", "Promotion", "incident", "began (UTC)", "recovered (UTC)"]
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    for name in names[3:]:
+        frame[name] = pd.to_datetime(frame[name], utc=True).dt.strftime(_TIME)
     return _table(frame) if len(frame) else "<p>No incident is known.</p>"
 
 

@@ -12,8 +12,8 @@ from labkit.config import Lab
 from labkit.promotion import Promotion, freight_table, promotion_table
 
 _TIMES = ("since", "until")
-# Of an environment's first version, its second, …: they share its colour, and neighbours differ.
-_OPACITIES = (0.95, 0.5)
+# Of an environment's first version, its second, …: they share its hue, and neighbours differ.
+_SHADES = (1.0, 0.7)
 
 
 def version_history(
@@ -81,7 +81,7 @@ def version_figure(frame: pd.DataFrame, colours: Mapping[str, str], now: pd.Time
     for environment, colour in colours.items():
         rows = frame[frame["environment"] == environment]
         until = rows["until"].fillna(now)
-        turn = rows.groupby("tier").cumcount()
+        shades = [_shade(colour, _SHADES[place % len(_SHADES)]) for place in rows.groupby("tier").cumcount()]
         figure.add_bar(
             name=environment,
             orientation="h",
@@ -89,7 +89,7 @@ def version_figure(frame: pd.DataFrame, colours: Mapping[str, str], now: pd.Time
             base=rows["since"],
             x=(until - rows["since"]).dt.total_seconds() * 1000,
             width=0.75,
-            marker={"color": colour, "opacity": [_OPACITIES[place % len(_OPACITIES)] for place in turn]},
+            marker={"color": shades},
             text=rows["version"],
             textposition="inside",
             insidetextanchor="middle",
@@ -112,6 +112,12 @@ def version_figure(frame: pd.DataFrame, colours: Mapping[str, str], now: pd.Time
         yaxis={"categoryorder": "array", "categoryarray": names, "autorange": "reversed", "automargin": True},
         showlegend=False,
     )
+
+
+def _shade(colour: str, light: float) -> str:
+    """A colour as it is in less light; opaque, so that plotly knows which text is read on it."""
+    red, green, blue = (round(light * int(colour[start : start + 2], 16)) for start in (1, 3, 5))
+    return f"rgb({red},{green},{blue})"
 
 
 def version_chart(lab: Lab) -> go.Figure:

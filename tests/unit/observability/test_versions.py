@@ -64,7 +64,6 @@ def test_a_bar_for_each_version_ends_where_the_next_begins_or_now():
     assert list(dev.y) == ["dev web", "dev web", "dev db"]
     assert list(dev.text) == ["1.0", "1.1", "5"]
     assert list(dev.x) == [10 * 60_000, 40 * 60_000, 50 * 60_000]
-    assert dev.marker.color == COLOURS["dev"]
-    assert dev.marker.opacity[0] != dev.marker.opacity[1], "neighbours look alike"
+    assert dev.marker.color == ("rgb(47,126,216)", "rgb(33,88,151)", "rgb(47,126,216)"), "neighbours look alike"
     assert len(prod.y) == 0
     assert list(figure.layout.yaxis.categoryarray) == ["dev web", "dev db", "prod web", "prod db"]
