@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
+import yaml
 
 from labkit.clusters import kube
 from labkit.config import APPLICATION, GITOPS_REPO, NAMESPACE, PROJECT, SOURCE_REPO, Lab
@@ -252,6 +255,27 @@ def _branches(lab: Lab) -> str:
         head = gitea.branch_commit(repo_path(GITOPS_REPO), lab.destination(environment.name).branch)
         _expect(app["status"]["sync"]["revision"], head, f"revision that {environment.context} is synced to")
     return "each cluster is synced to the head of its own branch"
+
+
+@_check("as-git-says", "`labkit status` says which Application is OutOfSync; Argo CD's page shows the difference")
+def _as_git_says(lab: Lab) -> str:
+    """By the manifests on each branch and the objects in each cluster, where Argo CD compared them itself."""
+    for environment in lab.environments:
+        promised = {
+            item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"].rsplit(":", 1)[1]
+            for item in _manifests_in_git(lab, lab.destination(environment.name).branch)
+            if item["kind"] == "Deployment"
+        }
+        _expect(running_versions(lab, environment), promised, f"versions in {environment.context}")
+    return "every cluster runs the versions that its branch in Git says"
+
+
+def _manifests_in_git(lab: Lab, branch: str) -> Iterator[dict[str, Any]]:
+    gitea, contents = gitea_as(lab, "viewer"), f"/repos/{repo_path(GITOPS_REPO)}/contents"
+    for file in gitea.request("GET", contents, ref=branch):
+        if file["name"].endswith(".yaml"):
+            found = gitea.request("GET", f"{contents}/{file['path']}", ref=branch)
+            yield from filter(None, yaml.safe_load_all(b64decode(found["content"])))
 
 
 @_check("ci", "push to the demo app's repo, and see `labkit logs ci`")

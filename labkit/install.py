@@ -14,6 +14,7 @@ from labkit.progress import step
 from labkit.services.alerting import ensure_alerting
 from labkit.services.argocd import ensure_applications, ensure_argocd
 from labkit.services.ci import ensure_ci
+from labkit.services.dashboards import ensure_dashboards
 from labkit.services.exporter import ensure_exporter
 from labkit.services.gitea import ensure_gitea
 from labkit.services.grafana import dashboards_url, ensure_grafana
@@ -119,12 +120,16 @@ def install_kargo(lab: Lab) -> Engine:
 
 
 def _install_observability(lab: Lab, tools: Toolset) -> None:
-    ensure_traffic(lab)
-    ensure_exporter(lab)
-    ensure_alerting(lab, tools)
-    # After them: it asks for what the others are.
-    ensure_prometheus(lab, tools, alert_rules(lab, dashboards_url(lab)))
-    ensure_grafana(lab, tools)
+    # What nobody waits for starts beside the others.
+    with ThreadPoolExecutor() as pool:
+        pages = pool.submit(ensure_dashboards, lab)
+        ensure_traffic(lab)
+        ensure_exporter(lab)
+        ensure_alerting(lab, tools)
+        # After them: it asks for what the others are.
+        ensure_prometheus(lab, tools, alert_rules(lab, dashboards_url(lab)))
+        ensure_grafana(lab, tools)
+        pages.result()
 
 
 def setup(lab: Lab) -> Engine:

@@ -6,9 +6,11 @@ from labkit.config import choose, load_lab
 from labkit.delivery.defects import defect_table
 from labkit.deploy import build_release, fix_defect, introduce_defect, promote_freight
 from labkit.down import down
+from labkit.drift import drift_chart, drift_frame
 from labkit.install import create_clusters, install_argocd, install_kargo
 from labkit.kubectl import kubectl
 from labkit.observability.logs import app_logs
+from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, panel_chart, promotion_chart
 from labkit.preflight import preflight
 from labkit.promotion import (
@@ -50,6 +52,8 @@ __all__ = [
     "defect_table",
     "delivery_frame",
     "down",
+    "drift_chart",
+    "drift_frame",
     "ensure_promotion",
     "evidence",
     "find_stage",
@@ -83,6 +87,7 @@ __all__ = [
     "try_promotion",
     "unfreeze",
     "validate",
+    "version_chart",
     "wait_for_pull_request",
     "wait_for_rollback",
     "wait_for_stage",

@@ -80,6 +80,11 @@ class LabHome:
         return self.root / "runs"
 
     @property
+    def report(self) -> Path:
+        """The report of the lab, as `labkit report` has written it last."""
+        return self.root / "report.html"
+
+    @property
     def evidence(self) -> Path:
         """Records of Promotions, a JSON file and a page for each."""
         return self.root / "evidence"

@@ -1,10 +1,11 @@
-"""Kubernetes quantities such as `8Gi` and `500m`.
+"""Quantities such as `8Gi` and `500m`, as Kubernetes writes them, and times as people say them.
 
-Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/.
+Source of the first: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/.
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei))?")
@@ -28,3 +29,13 @@ def quantity(value: str) -> float:
         raise ValueError(f"{value!r} is no quantity")
     number, exponent, suffix = match.groups()
     return float(number) * (10.0 ** int(exponent) if exponent else _SUFFIXES[suffix or ""])
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `45 s`, `12 min`, `3.5 h`, `2.1 d`; `–` where there is none."""
+    if math.isnan(seconds):
+        return "–"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,25 +1,41 @@
-"""The HTML report of a run: what was executed, how it ended, and how the lab is now. Opens offline."""
+"""The HTML report: how the lab is, all its charts, and of a run what was executed. Opens offline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import plotly.graph_objects as go
-import plotly.io
 import plotly.offline
+import yaml
 from nbconvert import HTMLExporter
 
-from labkit.charts import pipeline_figure, pipeline_frame
+from labkit.charts import as_html, pipeline_chart
 from labkit.config import Lab
+from labkit.drift import drift_chart, drift_figure, drift_frame
+from labkit.errors import LabError
+from labkit.kube import UNREACHABLE
+from labkit.observability.board import Block, BoardRow, board_rows
+from labkit.observability.delivery import read_incidents
+from labkit.observability.pages import notice_table
+from labkit.observability.panels import DashboardPlan, dashboard_plans
+from labkit.observability.versions import version_chart
+from labkit.observability.views import delivery_frame, latency_chart, panel_chart, promotion_chart
+from labkit.quantities import duration
 from labkit.status import lab_status
 from labkit.templates import render
 
 _PLOTLY = "application/vnd.plotly.v1+json"
+_TIME = "%Y-%m-%d %H:%M:%S"
+_PICTURE_WIDTH = 900
+_PICTURE_SCALE = 1.5
 
 
 @dataclass(frozen=True)
@@ -39,8 +55,27 @@ class NotebookRun:
     error: str = ""
 
 
-def write_report(lab: Lab, folder: Path, runs: Sequence[NotebookRun]) -> Path:
-    """Write `report.html` and a page for each executed notebook.
+@dataclass(frozen=True)
+class Section:
+    """A section of the report.
+
+    Attributes:
+        anchor: Its id in the page.
+        title: Its title.
+        about: What its reader has to know, as HTML.
+        rows: Its charts and tables.
+        missing: Why there are none, where they could not be read.
+    """
+
+    anchor: str
+    title: str
+    about: str
+    rows: tuple[BoardRow, ...]
+    missing: str = ""
+
+
+def write_run_report(lab: Lab, folder: Path, runs: Sequence[NotebookRun]) -> Path:
+    """Write a page for each executed notebook, and `report.html` with the lab's charts as they are after the run.
 
     Args:
         lab: The lab.
@@ -48,16 +83,49 @@ def write_report(lab: Lab, folder: Path, runs: Sequence[NotebookRun]) -> Path:
         runs: What was executed.
 
     Returns:
-        The report.
+        The report. What could not be read, since the lab does not run or does so in part, is named in it.
     """
     for run in runs:
         (folder / f"{run.notebook}.html").write_text(notebook_page(run.file))
-    status = lab_status(lab)
-    figure = ""
-    if status.stages:
-        figure = _as_html(pipeline_figure(pipeline_frame(lab, status.stages)))
     report = folder / "report.html"
-    report.write_text(
+    _write(lab, report, runs)
+    return report
+
+
+def write_report(lab: Lab, file: Path, *, minutes: float = 15, hours: float = 24) -> Path:
+    """Write the lab's report, with all its charts, as one file.
+
+    Args:
+        lab: The lab.
+        file: Where to.
+        minutes: How far back what was measured is drawn.
+        hours: The window of the delivery metrics.
+
+    Returns:
+        The file.
+
+    Raises:
+        LabError: Something could not be read; the file is written, and says what.
+    """
+    sections = _write(lab, file, (), minutes=minutes, hours=hours)
+    missing = {section.title: section.missing for section in sections if section.missing}
+    if missing or not sections:
+        raise LabError(
+            f"{file} is written, but lacks {', '.join(missing) or 'all charts'}",
+            seen="\n".join(dict.fromkeys(missing.values())) or "the lab does not run",
+            todo="`labkit up` starts what is missing, `labkit status` shows it",
+        )
+    return file
+
+
+def _write(
+    lab: Lab, file: Path, runs: Sequence[NotebookRun], *, minutes: float = 15, hours: float = 24
+) -> tuple[Section, ...]:
+    status = lab_status(lab)
+    # Before there are Stages, nothing has been promoted or measured.
+    sections = tuple(_sections(lab, minutes, hours)) if status.stages else ()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
         render(
             "report/report.html",
             when=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -68,15 +136,98 @@ def write_report(lab: Lab, folder: Path, runs: Sequence[NotebookRun]) -> Path:
             pods=status.pods,
             runs=runs,
             status=status._repr_html_(),
-            figure=figure,
-            plotly_js=plotly.offline.get_plotlyjs() if figure else "",
+            sections=sections,
+            plotly_js=plotly.offline.get_plotlyjs() if sections else "",
         )
     )
-    return report
+    return sections
 
 
-def _as_html(figure: go.Figure) -> str:
-    return str(plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, config={"displayModeBar": False}))
+def _sections(lab: Lab, minutes: float, hours: float) -> Iterator[Section]:
+    blocks: Mapping[str, Callable[[], tuple[Block, ...]]] = {
+        "pipeline": lambda: (_chart(pipeline_chart(lab)),),
+        "drift": lambda: _drift(lab),
+        "versions": lambda: (_chart(version_chart(lab)),),
+        "promotions": lambda: (_chart(promotion_chart(lab)),),
+        "latencies": lambda: (_chart(latency_chart(lab, minutes=minutes)),),
+        "delivery": lambda: (Block(_delivery_table(delivery_frame(lab, hours=hours))),),
+        "incidents": lambda: (Block(_incident_table(lab)), Block(notice_table(lab)._repr_html_())),
+    }
+    for item in yaml.safe_load(render("report/sections.yaml", minutes=minutes, hours=hours)):
+        read = partial(_one_below_the_other, blocks[item["anchor"]])
+        yield _section(item["anchor"], item["title"], item["about"], read)
+    for plan in dashboard_plans():
+        yield from _dashboards(lab, plan, minutes)
+
+
+def _one_below_the_other(read: Callable[[], tuple[Block, ...]]) -> tuple[BoardRow, ...]:
+    return tuple(BoardRow("", (block,)) for block in read())
+
+
+def _dashboards(lab: Lab, plan: DashboardPlan, minutes: float) -> Iterator[Section]:
+    """A section for a dashboard; for one that shows an environment at a time, a section for each."""
+    about = f"<p>{plan.about} The last {minutes:g} minutes.</p>"
+    draw = partial(board_rows, lab, plan, minutes=minutes)
+    if not plan.asks_for_environment:
+        yield _section(plan.uid, plan.title, about, draw)
+        return
+    for environment in lab.environments:
+        anchor, title = f"{plan.uid}-{environment.name}", f"{plan.title}: {environment.name.upper()}"
+        yield _section(anchor, title, about, partial(draw, environment=environment.name))
+
+
+def _section(anchor: str, title: str, about: str, read: Callable[[], tuple[BoardRow, ...]]) -> Section:
+    try:
+        return Section(anchor, title, about, read())
+    except (LabError, *UNREACHABLE) as error:
+        return Section(anchor, title, about, (), missing=str(error))
+
+
+def _chart(figure: go.Figure) -> Block:
+    return Block(as_html(figure))
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return str(frame.astype(object).where(frame.notna(), "–").to_html(index=False, border=0))
+
+
+def _drift(lab: Lab) -> tuple[Block, ...]:
+    frame = drift_frame(lab)
+    colours = {environment.name: environment.colour for environment in lab.environments}
+    shown = frame.assign(
+        since=frame["since"].dt.strftime(_TIME),
+        newest_seconds=frame["newest_seconds"].map(duration),
+        upstream_seconds=frame["upstream_seconds"].map(duration),
+    ).rename(columns={"since": "since (UTC)", "newest_seconds": "for", "upstream_seconds": "for "})
+    shown.columns = [name.replace("_", " ") for name in shown.columns]
+    return _chart(drift_figure(frame, colours)), Block(_table(shown))
+
+
+def _delivery_table(frame: pd.DataFrame) -> str:
+    """A row for each metric, a column for each environment; each value with its n."""
+
+    def said(value: float, unit: str, n: int) -> str:
+        if math.isnan(value):
+            return f"– (n = {n})"
+        shown = {"s": duration(value), "ratio": f"{value:.0%}"}.get(unit, f"{value:.3g} {unit}")
+        return f"{shown} (n = {n})"
+
+    cells = [said(*row) for row in zip(frame["value"], frame["unit"], frame["n"], strict=True)]
+    wide = frame.assign(cell=cells).pivot(index="metric", columns="environment", values="cell")
+    wide = wide.loc[frame["metric"].unique(), frame["environment"].unique()]
+    return str(wide.rename_axis(None, axis=0).rename_axis(None, axis=1).to_html(border=0))
+
+
+def _incident_table(lab: Lab) -> str:
+    rows = [
+        (item.environment, item.promotion, item.id, item.began, item.recovered)
+        for item in sorted(read_incidents(lab), key=lambda item: item.began, reverse=True)
+    ]
+    names = ["environment", "Promotion", "incident", "began (UTC)", "recovered (UTC)"]
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    for name in names[3:]:
+        frame[name] = pd.to_datetime(frame[name], utc=True).dt.strftime(_TIME)
+    return _table(frame) if len(frame) else "<p>No incident is known.</p>"
 
 
 def notebook_page(file: Path) -> str:
@@ -90,7 +241,7 @@ def notebook_page(file: Path) -> str:
             figure = go.Figure(
                 {key: data[_PLOTLY][key] for key in ("data", "layout") if key in data[_PLOTLY]}, skip_invalid=True
             )
-            output["data"] = {"text/html": _as_html(figure)}
+            output["data"] = {"text/html": as_html(figure)}
     exporter = HTMLExporter(embed_images=True, mathjax_url="", require_js_url="")  # type: ignore[no-untyped-call]
     page, _ = exporter.from_notebook_node(notebook)
     script = f"<script>{plotly.offline.get_plotlyjs()}</script></head>" if charts else "</head>"
@@ -99,3 +250,40 @@ def notebook_page(file: Path) -> str:
 
 def _outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def write_pictures(lab: Lab, folder: Path, *, minutes: float = 15) -> list[Path]:
+    """Write a few of the charts as PNG files, on white, so that they read wherever they are shown.
+
+    Args:
+        lab: The lab.
+        folder: Where to.
+        minutes: How far back what was measured is drawn.
+
+    Returns:
+        The files.
+
+    Raises:
+        LabError: There is no kaleido, which draws them, or no Chrome or Chromium for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "pipeline": pipeline_chart(lab),
+        "versions": version_chart(lab),
+        "promotions": promotion_chart(lab),
+        "drift": drift_chart(lab),
+        "latency": latency_chart(lab, minutes=minutes),
+        "throughput": panel_chart(lab, "performance-comparison", "Throughput", minutes=minutes),
+    }
+    files = [folder / f"{name}.png" for name in figures]
+    try:
+        for figure, file in zip(figures.values(), files, strict=True):
+            figure.update_layout(paper_bgcolor="white").write_image(file, width=_PICTURE_WIDTH, scale=_PICTURE_SCALE)
+    # plotly says so where there is no kaleido, kaleido where there is no Chrome.
+    except (ValueError, RuntimeError) as error:
+        raise LabError(
+            "The charts could not be drawn as pictures",
+            seen=str(error),
+            todo="`pip install kaleido` and a Chrome or Chromium on PATH; `labkit report` needs neither",
+        ) from error
+    return files

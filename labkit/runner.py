@@ -15,7 +15,7 @@ from labkit.config import Lab, choose
 from labkit.errors import LabError, UsageError
 from labkit.paths import NOTEBOOKS
 from labkit.progress import step
-from labkit.report import NotebookRun, write_report
+from labkit.report import NotebookRun, write_run_report
 
 # What brings up the lab and deploys the demo app; the others are stories told on a lab that runs.
 MAIN_JOB = ("00", "01", "02", "03", "04")
@@ -65,7 +65,7 @@ def run_notebooks(lab: Lab, names: Iterable[str] = (), parameters: Mapping[str, 
             runs.append(_run(file, folder, parameters or {}))
         if runs[-1].error:
             break
-    report = write_report(lab, folder, runs)
+    report = write_run_report(lab, folder, runs)
     if runs[-1].error:
         raise LabError(
             f"Notebook {runs[-1].notebook} failed", seen=runs[-1].error, todo=f"see {runs[-1].file} and {report}"

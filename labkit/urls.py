@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from labkit.config import GITOPS_REPO, ORGANISATION, SOURCE_REPO, Destination, Lab
 from labkit.services.alerting import alertmanager_url, pager_url
 from labkit.services.argocd import argocd_url
+from labkit.services.dashboards import dashboard_pages_url
 from labkit.services.grafana import ADMIN, GRAFANA, grafana_url, has_grafana
 from labkit.services.kargo import ADMIN_PASSWORD, kargo_pages
 from labkit.services.pods import runs_pods
@@ -66,6 +67,7 @@ def lab_urls(lab: Lab) -> AddressTable:
             argocd("prod", "Argo CD of PROD"),
             *kargo,
             *(app(destination) for destination in lab.destinations if runs_pods(lab)),
+            Address("dashboards", dashboard_pages_url(lab)),
             Address("Prometheus", prometheus_url(lab)),
             *grafana,
             Address("Alertmanager", alertmanager_url(lab)),

@@ -39,6 +39,7 @@ _MAIN_MODULES = frozenset(
         "test_kargo_pages",
         "test_lab_facts",
         "test_main_job",
+        "test_report",
         "test_unverified_freight",
     }
 )

@@ -1,4 +1,4 @@
-"""Commands on Kargo's resources: look, promote, sign off, approve, go back, hold, freeze, report."""
+"""Commands on Kargo's resources: look, promote, sign off, approve, go back, hold, freeze."""
 
 from __future__ import annotations
 
@@ -176,23 +176,6 @@ def unfreeze(stage: str, person: str, output: str) -> None:
 def diff(source: str, target: str, freight: str, output: str) -> None:
     """What a promotion would change in the live cluster."""
     show(promotion.promotion_diff(load_lab(), source, target, freight=freight), output)
-
-
-@cli.group()
-def report() -> None:
-    """Records for people who were not there."""
-
-
-@report.command("promotion")
-@click.argument("name")
-@output
-def report_promotion(name: str, output: str) -> None:
-    """The evidence of one Promotion: who, what, from, gates, approver, durations."""
-    lab = load_lab()
-    record = promotion.evidence(lab, name)
-    page = promotion.write_evidence(lab, record)
-    show(record, output)
-    click.echo(f"Written: {page} and {page.with_suffix('.json').name}", err=True)
 
 
 @cli.group()

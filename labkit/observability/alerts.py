@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -27,13 +29,26 @@ def alert_rules(lab: Lab, dashboards_url: str) -> dict[str, Any]:
 
     Source: https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/.
     """
-    source = yaml.safe_load(SOURCE.read_text())
+    source = _source()
     return {
         "groups": [
             {"name": environment.name, "rules": list(_rules(source, environment.name, dashboards_url))}
             for environment in lab.environments
         ]
     }
+
+
+def alert_hold(name: str, environment: str) -> timedelta:
+    """How long trouble has to last in an environment before an alert fires; no time for an alert that has no rule."""
+    holds = {alert["name"]: alert["for"] for alert in _source()["alerts"]}
+    text = holds.get(name, {}).get(environment, "0s")
+    return timedelta(seconds=int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]])
+
+
+@cache
+def _source() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(SOURCE.read_text())
+    return found
 
 
 def _rules(source: dict[str, Any], environment: str, dashboards_url: str) -> Iterator[dict[str, Any]]:

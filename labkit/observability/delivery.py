@@ -20,6 +20,7 @@ from labkit.config import PROJECT, SOURCE_REPO, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import gitea_as
 from labkit.errors import UsageError
+from labkit.observability.alerts import alert_hold
 from labkit.observability.pages import notice_table
 from labkit.promotion.freight import time_of
 from labkit.promotion.promotion import promotion_table
@@ -92,16 +93,18 @@ class Alert:
     """One alert that fired. All times have their zone.
 
     Attributes:
-        id: The pager's id of it.
+        id: What tells it from others: its name, and the pager's id of it.
         environment: Where.
         began: When it began to fire.
         ended: When it was over; nothing while it fires.
+        held: How long what it tells of had lasted by then: its rule's `for`.
     """
 
     id: str
     environment: str
     began: datetime
     ended: datetime | None
+    held: timedelta = timedelta()
 
 
 def delivery_metrics(
@@ -263,6 +266,9 @@ def alert_incidents(
 ) -> tuple[Incident, ...]:
     """What alerts say: the newest deployment before one began had failed, if that was not long before.
 
+    An alert comes later than the trouble. One whose trouble had begun before a rollback was over does not blame the
+    rollback, but the deployment that was left behind.
+
     An alert with another cause that happens to begin then is put down to the deployment all the same.
 
     Args:
@@ -274,6 +280,8 @@ def alert_incidents(
     found = []
     for alert in alerts:
         cause = _newest(made, alert.environment, alert.began)
+        if cause and cause.rolled_back_from and alert.began - alert.held < cause.finished:
+            cause = _newest(made, alert.environment, cause.requested, cause.rolled_back_from)
         if cause and alert.began - cause.finished <= maximum_age:
             name = f"alert {alert.id}"
             found.append(Incident(name, alert.environment, cause.promotion, alert.began, alert.ended))
@@ -384,4 +392,9 @@ def read_incidents(lab: Lab) -> tuple[Incident, ...]:
 
 
 def _alerts(lab: Lab) -> list[Alert]:
-    return [Alert(row.id, row.environment, row.started, row.resolved) for row in notice_table(lab)]
+    return [
+        Alert(
+            f"{row.alert} {row.id}", row.environment, row.started, row.resolved, alert_hold(row.alert, row.environment)
+        )
+        for row in notice_table(lab)
+    ]

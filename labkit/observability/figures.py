@@ -68,7 +68,7 @@ def panel_figure(panel: Panel, frame: pd.DataFrame, colours: Colours) -> go.Figu
         The figure; one that says so where there is no data.
     """
     drawn = _nothing() if frame.empty else _KINDS[panel.kind](panel, frame, colours)
-    return drawn.update_layout(title=_title(panel.title))
+    return drawn.update_layout(title=panel.title)
 
 
 def latency_figure(frame: pd.DataFrame, colours: Colours) -> go.Figure:
@@ -105,7 +105,7 @@ def latency_figure(frame: pd.DataFrame, colours: Colours) -> go.Figure:
             xaxis={"title": "quantile", "type": "category"},
             yaxis={"title": f"time to answer ({unit.name})", "automargin": True, "rangemode": "tozero"},
         )
-    return figure.update_layout(title=_title("Latency of the environments"))
+    return figure.update_layout(title="Latency of the environments")
 
 
 def _latencies(frame: pd.DataFrame, colours: Colours) -> Iterator[tuple[str, list[tuple[str, float]]]]:
@@ -194,7 +194,9 @@ def _state_timeline(panel: Panel, frame: pd.DataFrame, colours: Colours) -> go.F
     return _over_time(figure).update_layout(
         barmode="overlay",
         showlegend=True,
-        height=190 + 36 * len(shown),
+        height=210 + 36 * len(shown),
+        # As far below the axis' title as that of a higher chart.
+        legend={**_LEGEND, "y": -75 / (20 + 36 * len(shown))},
         xaxis={"type": "date"},
         yaxis={
             "type": "category",
@@ -211,21 +213,26 @@ def _table(panel: Panel, frame: pd.DataFrame, colours: Colours) -> go.Figure:
     assert matrix is not None
     unit = _unit(panel.unit, frame["value"])
     now = frame[frame["time"] == frame["time"].max()]
-    names, heads = (_ordered(now[label], colours) for label in (matrix.row, matrix.column))
+    by_row, by_column = matrix.row, matrix.column
+    if by_row == "environment":  # environments are columns in all of the lab's own tables
+        by_row, by_column = by_column, by_row
+    names, heads = (_ordered(now[label], colours) for label in (by_row, by_column))
 
     def cell(name: str, head: str) -> str:
-        found = now[(now[matrix.row] == name) & (now[matrix.column] == head)]
+        found = now[(now[by_row] == name) & (now[by_column] == head)]
         if matrix.value in found:
             return ", ".join(sorted(set(found[matrix.value]))) or "–"
         return ", ".join(_said(value, unit) for value in found["value"]) or "–"
 
     cells = [[f"<b>{name}</b>" for name in names], *([cell(name, head) for name in names] for head in heads)]
+    texts = [(by_row, *names), *((head, *column) for head, column in zip(heads, cells[1:], strict=True))]
     of_rows = [colours.get(name, _NEUTRAL) for name in names]
     look = {"fill": {"color": _CLEAR}, "line": {"color": _GRID}, "align": "left"}
     figure = go.Figure(
         go.Table(
+            columnwidth=[3 + max(map(len, column)) for column in texts],
             header={
-                "values": [matrix.row, *(f"<b>{head}</b>" for head in heads)],
+                "values": [by_row, *(f"<b>{head}</b>" for head in heads)],
                 "font": {"color": [_NEUTRAL, *(colours.get(head, _NEUTRAL) for head in heads)], "size": 14},
                 "height": 30,
                 **look,
@@ -251,11 +258,6 @@ _KINDS: Mapping[Kind, Callable[[Panel, pd.DataFrame, Colours], go.Figure]] = {
 
 # Below the axis' title, where it is in nobody's way however many lines it has.
 _LEGEND = {"orientation": "h", "x": 0, "y": -0.36, "yanchor": "top"}
-
-
-def _title(text: str) -> dict[str, Any]:
-    """A title on the left: on the right are plotly's own buttons."""
-    return {"text": text, "x": 0.02, "xanchor": "left"}
 
 
 def _over_time(figure: go.Figure) -> go.Figure:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from labkit.config import NAMESPACE
+from labkit.errors import UsageError
 
 # Grafana's names of panel types, of those that are still shown: `graph`, `singlestat` and `table-old` are not.
 # Source: https://grafana.com/docs/grafana/latest/panels-visualizations/visualizations/.
@@ -115,6 +116,18 @@ class DashboardPlan:
 def dashboard_plans() -> tuple[DashboardPlan, ...]:
     """The lab's four dashboards."""
     return (_cluster_overview(), _promotion_pipeline(), _application_health(), _performance_comparison())
+
+
+def find_dashboard(uid: str) -> DashboardPlan:
+    """One of the lab's dashboards.
+
+    Raises:
+        UsageError: There is none of that uid.
+    """
+    plans = {plan.uid: plan for plan in dashboard_plans()}
+    if uid not in plans:
+        raise UsageError(f"There is no dashboard {uid!r}", todo=f"use one of: {', '.join(plans)}")
+    return plans[uid]
 
 
 def _panel(

@@ -12,7 +12,7 @@ from labkit.config import Lab
 from labkit.errors import UsageError
 from labkit.observability.delivery import delivery_metrics, read_deployments, read_incidents
 from labkit.observability.figures import latency_figure, panel_figure
-from labkit.observability.panels import Panel, dashboard_plans
+from labkit.observability.panels import Panel, find_dashboard
 from labkit.observability.series import panel_frame
 from labkit.promotion import promotion_table
 
@@ -26,10 +26,7 @@ def find_panel(dashboard: str, title: str) -> Panel:
     Raises:
         UsageError: There is none of that title.
     """
-    plans = {plan.uid: plan for plan in dashboard_plans()}
-    if dashboard not in plans:
-        raise UsageError(f"There is no dashboard {dashboard!r}", todo=f"use one of: {', '.join(plans)}")
-    titles = {panel.title: panel for panel in plans[dashboard].panels}
+    titles = {panel.title: panel for panel in find_dashboard(dashboard).panels}
     if title not in titles:
         raise UsageError(f"Dashboard {dashboard} has no panel {title!r}", todo=f"use one of: {', '.join(titles)}")
     return titles[title]

@@ -9,6 +9,7 @@ from labkit.errors import LabError
 from labkit.passwords import password
 from labkit.paths import DATA
 from labkit.process import LOOPBACK
+from labkit.services.dashboards import dashboard_pages_url
 from labkit.services.prometheus import prometheus_url
 from labkit.services.supervisor import Service, Supervisor, digest
 from labkit.templates import render
@@ -30,8 +31,8 @@ def grafana_url(lab: Lab) -> str:
 
 
 def dashboards_url(lab: Lab) -> str:
-    """Where `/d/NAME` is a dashboard: Grafana; in a lab without it, Prometheus is named."""
-    return grafana_url(lab) if has_grafana(lab) else prometheus_url(lab)
+    """Where `/d/NAME` is a dashboard: Grafana; in a lab without it, the lab's own pages."""
+    return grafana_url(lab) if has_grafana(lab) else dashboard_pages_url(lab)
 
 
 def ensure_grafana(lab: Lab, tools: Toolset) -> None:

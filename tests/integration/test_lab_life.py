@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -33,6 +35,7 @@ from labkit.promotion import (
     wait_for_promotion,
     wait_for_stage,
 )
+from labkit.services.prometheus import prometheus_url
 from labkit.services.supervisor import Supervisor
 from labkit.status import lab_status
 from labkit.wait import wait_for
@@ -313,8 +316,19 @@ def _history(lab):
     }
 
 
+def _measured(lab, when):
+    """What Prometheus had measured of the Stages at a time."""
+    asked = {"query": "labkit_stage_version_info", "time": when}
+    answer = httpx.get(f"{prometheus_url(lab)}/api/v1/query", params=asked, trust_env=False).json()
+    return {
+        tuple(item["metric"][name] for name in ("environment", "tier", "version")) for item in answer["data"]["result"]
+    }
+
+
 def test_down_keeps_everything_and_a_port_taken_meanwhile_is_named(alive, listener):
-    before = _history(alive)
+    before, when = _history(alive), time.time() - 10
+    measured = _measured(alive, when)
+    assert len(measured) == 9, "three tiers in three Stages"
     done = labkit(alive, "down")
     assert done.code == 0, done
     assert not lab_processes(alive)
@@ -330,6 +344,7 @@ def test_down_keeps_everything_and_a_port_taken_meanwhile_is_named(alive, listen
     assert done.code == 0, done
     _assert_healthy(alive)
     assert _history(alive) == before
+    assert _measured(alive, when) == measured, "Prometheus has forgotten what it measured before the stop"
 
 
 def test_the_notebook_that_cleans_up_stops_the_lab(alive):

@@ -25,6 +25,7 @@ LAYERS = {
     "the lab as a whole": (
         "labkit.deploy",
         "labkit.down",
+        "labkit.drift",
         "labkit.install",
         "labkit.preflight",
         "labkit.status",
@@ -63,12 +64,14 @@ ROOMS = {
     "labkit.podrunner": ("labkit.delivery.oci",),
     "labkit.pager": (),
     "labkit.traffic": (),
+    "labkit.dashboards": ("labkit.observability.panels",),
 }
 
 # Imports inside functions, and why they are there.
 DEFERRED = {
     ("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together",
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
+    ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
 }
 
 # Who asks which engine reconciles Kargo's resources, and for what; nobody else may.

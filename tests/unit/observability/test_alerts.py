@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pandas as pd
 import pytest
 import yaml
 
 from labkit.config import load_lab
-from labkit.observability.alerts import alert_rules
+from labkit.observability.alerts import alert_hold, alert_rules
 from labkit.paths import DATA, REPO, LabHome
 from labkit.process import run
 from labkit.templates import render
@@ -138,3 +139,13 @@ def test_a_severity_leads_to_its_receiver(tools, tmp_path, severity, receiver):
     own.write_text(render("observability/alertmanager.yaml", pager_url="http://127.0.0.1:1"))
     command = [tools.path("amtool"), "config", "routes", "test", "--config.file", own, f"severity={severity}"]
     assert run(command).strip() == receiver
+
+
+def test_trouble_has_to_last_as_long_as_the_rule_says():
+    rules = {
+        (rule["alert"], group["name"]): pd.Timedelta(rule["for"])
+        for group in alert_rules(load_lab(), "http://dashboards")["groups"]
+        for rule in group["rules"]
+    }
+    assert {pair: alert_hold(*pair) for pair in rules} == rules
+    assert alert_hold("NoSuchAlert", "prod").total_seconds() == 0

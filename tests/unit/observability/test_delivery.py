@@ -223,6 +223,13 @@ def test_an_alert_is_put_down_to_the_newest_deployment_before_it_for_a_while(beg
     assert found == ((incident("alert a", expected, began, 90),) if expected else ())
 
 
+@pytest.mark.parametrize(("held", "blamed"), [(0, "undo"), (1, "undo"), (2, "bad"), (5, "bad")])
+def test_an_alert_does_not_blame_the_rollback_for_what_had_begun_before_it_was_over(held, blamed):
+    made = [deployment("good", 5), deployment("bad", 10, "F2"), deployment("undo", 20, rolled_back_from="F2")]
+    alert = Alert("a", "prod", at(21), at(22), held=timedelta(minutes=held))
+    assert [found.promotion for found in alert_incidents(made, [alert], timedelta(minutes=15))] == [blamed]
+
+
 # Of any history
 
 MOMENTS = st.integers(-500, 3500).map(at)

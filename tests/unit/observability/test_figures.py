@@ -280,10 +280,12 @@ def test_a_table_has_environments_in_their_order_and_colours():
 def test_a_table_of_numbers_has_them():
     panel = PANELS["promotion-pipeline", "Promotions by phase"]
     (table,) = panel_figure(panel, _frame(panel, [1, 1, 1, 1234]), COLOURS).data
-    assert list(table.header["values"]) == ["environment", "<b>alpha</b>", "<b>beta</b>"]
-    assert list(table.cells["values"][0]) == ["<b>dev</b>", "<b>pre</b>", "<b>prod</b>"]
-    assert list(table.cells["values"][1]) == ["1,234"] * 3
-    assert list(table.cells.font.color[0]) == list(COLOURS.values())
+    assert list(table.header["values"]) == ["phase", "<b>dev</b>", "<b>pre</b>", "<b>prod</b>"], (
+        "environments are columns"
+    )
+    assert list(table.cells["values"][0]) == ["<b>alpha</b>", "<b>beta</b>"]
+    assert [list(column) for column in table.cells["values"][1:]] == [["1,234"] * 2] * 3
+    assert list(table.header.font.color[1:]) == list(COLOURS.values())
 
 
 # Latencies
