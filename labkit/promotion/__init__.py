@@ -35,6 +35,7 @@ from labkit.promotion.rollback import (
     request_rollback,
     rollback,
     rollback_candidates,
+    try_rollback,
     wait_for_rollback,
 )
 from labkit.promotion.stage import Stage, StageTable, find_stage, stage_table, wait_for_stage
@@ -106,6 +107,7 @@ __all__ = [
     "stage_table",
     "try_approval",
     "try_promotion",
+    "try_rollback",
     "unfreeze",
     "unhold",
     "validate",

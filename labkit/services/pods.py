@@ -13,6 +13,8 @@ from labkit.process import LOOPBACK, POD_MARK, PYTHON, end_processes, running_pr
 from labkit.services.supervisor import Service, Supervisor
 
 FRONT_TIER = "frontend"
+# The tiers that can be reached from outside their cluster, by the name of the port.
+_GATEWAYS = {"app": FRONT_TIER, "database": "database"}
 SERVICE_PORT = 8080
 _FIRST_NETWORK = 200
 
@@ -84,6 +86,7 @@ def _service(lab: Lab, environment: Environment) -> Service:
                 "port": port,
                 "home": str(lab.home.root),
                 "folder": str(lab.home.pods / environment.name),
+                "volumes": str(provider(lab).volumes(environment)),
                 "images": str(lab.home.pods / "images"),
                 "network": f"10.{_FIRST_NETWORK + environment.index}",
                 "restartBackOff": _pauses(lab.pods.restarts),
@@ -91,11 +94,12 @@ def _service(lab: Lab, environment: Environment) -> Service:
                 "logBytes": lab.pods.log_bytes,
                 "gateways": [
                     {
-                        "port": lab.port("app", environment),
+                        "port": lab.port(port_name, environment),
                         "namespace": NAMESPACE,
-                        "service": FRONT_TIER,
+                        "service": tier,
                         "servicePort": SERVICE_PORT,
                     }
+                    for port_name, tier in _GATEWAYS.items()
                 ],
             },
             sort_keys=False,
@@ -106,7 +110,7 @@ def _service(lab: Lab, environment: Environment) -> Service:
         about=f"runs pods of {environment.context} as processes",
         command=(PYTHON, "-m", "labkit.podrunner", "--config", str(config)),
         health=f"http://{LOOPBACK}:{port}/healthz",
-        ports={"pods": port, "app": lab.port("app", environment)},
+        ports={"pods": port, **{name: lab.port(name, environment) for name in _GATEWAYS}},
     )
 
 

@@ -19,7 +19,7 @@ VALUES = {
     "bot_token": "token",
     "environments": [
         {"name": name, "branch": f"stage/{name}", "upstream": before, "argocd_url": "http://127.0.0.1:2"}
-        | {"app_url": "http://127.0.0.1:3"}
+        | {"app_url": "http://127.0.0.1:3", "database_url": "http://127.0.0.1:5"}
         | {"argocd_token": "secret"}
         for name, before in (("dev", ""), ("pre", "dev"), ("prod", "pre"))
     ],

@@ -52,6 +52,7 @@ def _values(lab: Lab) -> dict[str, Any]:
                 "branch": environment.branch,
                 "upstream": environment.upstream,
                 "app_url": lab.app_url(environment),
+                "database_url": lab.database_url(environment),
                 "argocd_url": argocd_url(lab, environment),
                 "argocd_token": verification_token(lab, environment),
             }
