@@ -4,7 +4,9 @@ from labkit.charts import pipeline_chart
 from labkit.checks import check
 from labkit.config import choose, load_lab
 from labkit.delivery.defects import defect_table
-from labkit.deploy import build_release, fix_defect, introduce_defect, promote_freight
+from labkit.delivery.schema_steps import schema_step_table
+from labkit.demo_app import find_orders, place_order, schema_table
+from labkit.deploy import build_release, fix_defect, introduce_defect, promote_freight, take_schema_step
 from labkit.down import down
 from labkit.install import create_clusters, install_argocd, install_kargo
 from labkit.kubectl import kubectl
@@ -30,7 +32,9 @@ from labkit.promotion import (
     stage_table,
     try_approval,
     try_promotion,
+    try_rollback,
     unfreeze,
+    unhold,
     validate,
     wait_for_pull_request,
     wait_for_rollback,
@@ -52,6 +56,7 @@ __all__ = [
     "down",
     "ensure_promotion",
     "evidence",
+    "find_orders",
     "find_stage",
     "find_tools",
     "fix_defect",
@@ -68,6 +73,7 @@ __all__ = [
     "load_lab",
     "panel_chart",
     "pipeline_chart",
+    "place_order",
     "preflight",
     "promote_freight",
     "promotion_chart",
@@ -78,10 +84,15 @@ __all__ = [
     "request_promotion",
     "rollback",
     "rollback_candidates",
+    "schema_step_table",
+    "schema_table",
     "stage_table",
+    "take_schema_step",
     "try_approval",
     "try_promotion",
+    "try_rollback",
     "unfreeze",
+    "unhold",
     "validate",
     "wait_for_pull_request",
     "wait_for_rollback",
