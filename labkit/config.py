@@ -136,11 +136,15 @@ class PodRules:
         restarts: The pauses between restarts of a container.
         pulls: The pauses between pulls of an image.
         log_bytes: The size at which a container's log is rotated.
+        volumes: How many persistent volumes each cluster has.
+        volume_size: The size of each, as Kubernetes writes it.
     """
 
     restarts: BackOff
     pulls: BackOff
     log_bytes: int
+    volumes: int
+    volume_size: str
 
 
 @dataclass(frozen=True)
@@ -339,6 +343,10 @@ class Lab:
         """The demo app's page where a Stage deploys to, without a slash at the end."""
         return f"http://127.0.0.1:{self.app_port(self.destination(stage))}"
 
+    def database_url(self, environment: Environment) -> str:
+        """The demo app's database in an environment, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port('database', environment)}"
+
     def repo_url(self, repo: str) -> str:
         """The clone address of one of the lab's repos."""
         return f"{self.gitea_url}/{ORGANISATION}/{repo}.git"
@@ -479,6 +487,8 @@ def load_lab(home: LabHome | str | Path | None = None) -> Lab:
             restarts=_back_off(data["pods"]["restartBackOff"]),
             pulls=_back_off(data["pods"]["pullBackOff"]),
             log_bytes=data["pods"]["logBytes"],
+            volumes=data["pods"]["volumes"]["count"],
+            volume_size=data["pods"]["volumes"]["size"],
         ),
         acceptance=data["acceptance"],
         traffic={

@@ -5,10 +5,12 @@ from __future__ import annotations
 from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab, Release
 from labkit.delivery.branches import Branch, Merge, merge_branch
 from labkit.delivery.bugs import Bug, bug_table, merge_back, push_bug, push_hotfix
-from labkit.delivery.defects import Pushed, push_defect, push_fix
+from labkit.delivery.changes import Pushed
+from labkit.delivery.defects import push_defect, push_fix
 from labkit.delivery.features import push_feature
 from labkit.delivery.releases import publish_release, wait_for_build
-from labkit.observability.app_page import try_markup
+from labkit.delivery.schema_steps import push_schema_step
+from labkit.demo_app import try_markup
 from labkit.progress import step
 from labkit.promotion import (
     Freight,
@@ -51,6 +53,17 @@ def fix_defect(lab: Lab, name: str) -> Freight:
     """Push the commit that takes a defect back, have CI build it, and wait for its Freight."""
     with step(f"Fix {name}", expect=10):
         return _freight_of(lab, push_fix(lab, name))
+
+
+def take_schema_step(lab: Lab, name: str) -> Freight:
+    """Push a step of the schema change to the demo app's repo, have CI build it, and wait for its Freight.
+
+    Args:
+        lab: The lab, with the step before on `main`.
+        name: The step, as in `labkit schema list`.
+    """
+    with step(f"Push {name}", expect=10):
+        return _freight_of(lab, push_schema_step(lab, name))
 
 
 def _freight_of(lab: Lab, pushed: Pushed) -> Freight:

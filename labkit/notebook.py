@@ -4,7 +4,9 @@ from labkit.charts import pipeline_chart
 from labkit.checks import check
 from labkit.config import choose, load_lab
 from labkit.delivery.defects import defect_table
-from labkit.deploy import build_release, fix_defect, introduce_defect, promote_freight
+from labkit.delivery.schema_steps import schema_step_table
+from labkit.demo_app import find_orders, place_order, schema_table
+from labkit.deploy import build_release, fix_defect, introduce_defect, promote_freight, take_schema_step
 from labkit.down import down
 from labkit.drift import drift_chart, drift_frame
 from labkit.install import create_clusters, install_argocd, install_kargo
@@ -32,7 +34,9 @@ from labkit.promotion import (
     stage_table,
     try_approval,
     try_promotion,
+    try_rollback,
     unfreeze,
+    unhold,
     validate,
     wait_for_pull_request,
     wait_for_rollback,
@@ -56,6 +60,7 @@ __all__ = [
     "drift_frame",
     "ensure_promotion",
     "evidence",
+    "find_orders",
     "find_stage",
     "find_tools",
     "fix_defect",
@@ -72,6 +77,7 @@ __all__ = [
     "load_lab",
     "panel_chart",
     "pipeline_chart",
+    "place_order",
     "preflight",
     "promote_freight",
     "promotion_chart",
@@ -82,10 +88,15 @@ __all__ = [
     "request_promotion",
     "rollback",
     "rollback_candidates",
+    "schema_step_table",
+    "schema_table",
     "stage_table",
+    "take_schema_step",
     "try_approval",
     "try_promotion",
+    "try_rollback",
     "unfreeze",
+    "unhold",
     "validate",
     "version_chart",
     "wait_for_pull_request",

@@ -17,6 +17,8 @@ from labkit import install
 from labkit.cli.shared import cli, out, output, show
 from labkit.config import ENGINES, EXTRAS, PODS, PROVIDERS, TRAFFIC, Lab, asked_for, choose, load_lab
 from labkit.delivery.defects import defect_table
+from labkit.delivery.schema_steps import schema_step_table
+from labkit.demo_app import schema_table
 from labkit.down import down as lab_down
 from labkit.errors import LabError
 from labkit.lock import changing
@@ -108,6 +110,35 @@ def _defect_command(name: str, act: Callable[[Lab, str], Any], about: str) -> No
 
 _defect_command("introduce", lab_deploy.introduce_defect, "Push one to main, and wait for its Freight.")
 _defect_command("fix", lab_deploy.fix_defect, "Push the commit that takes it back, and wait for its Freight.")
+
+
+@cli.group()
+def schema() -> None:
+    """A schema change of the demo app in steps, each a commit and a Freight of its own."""
+
+
+@schema.command("list")
+@output
+def schema_list(output: str) -> None:
+    """The steps, in their order."""
+    show(schema_step_table(), output)
+
+
+@schema.command("push")
+@click.argument("name")
+@output
+def schema_push(name: str, output: str) -> None:
+    """Push a step to main, and wait for its Freight."""
+    lab = load_lab()
+    with changing(lab):
+        show(lab_deploy.take_schema_step(lab, name), output)
+
+
+@schema.command("show")
+@output
+def schema_show(output: str) -> None:
+    """What each environment's database says of its schema."""
+    show(schema_table(load_lab()), output)
 
 
 @cli.command()

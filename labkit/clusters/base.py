@@ -73,6 +73,9 @@ class ClusterProvider(Protocol):
     def own_kubeconfig(self, environment: Environment) -> Path:
         """A kubeconfig with this cluster only, for the programs that serve it."""
 
+    def volumes(self, environment: Environment) -> Path:
+        """The folder that holds the cluster's persistent volumes: part of its state, deleted with it."""
+
     def access(self, environment: Environment) -> Mapping[str, Any]:
         """The `cluster` and `user` entries of a kubeconfig for this cluster's administrator."""
 

@@ -186,7 +186,7 @@ class KwokClusters:
             todo=f"read the logs in {self._folder(environment) / 'logs'}",
         )
         kube.apply(*self._stages())
-        kube.apply(*self._nodes(environment))
+        kube.apply(*self._nodes(environment), *self._volumes(environment))
         wait_for(
             f"nodes of {environment.context} to be Ready",
             lambda: [conditions(node).get("Ready", "Unknown") for node in kube.list("v1", "Node")],
@@ -216,6 +216,18 @@ class KwokClusters:
                 disk_bytes=int(quantity(environment.disk)) // share,
             )
         ]
+
+    def volumes(self, environment: Environment) -> Path:
+        """The folder that holds the cluster's persistent volumes: part of its state, deleted with it."""
+        return self._folder(environment) / "volumes"
+
+    def _volumes(self, environment: Environment) -> list[dict[str, Any]]:
+        names = [f"{environment.context}-disk-{number}" for number in range(1, self._lab.pods.volumes + 1)]
+        folders = {name: self.volumes(environment) / name for name in names}
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        volumes = {name: str(folder) for name, folder in folders.items()}
+        return manifests("kwok/volumes.yaml", volumes=volumes, size=self._lab.pods.volume_size)
 
     def _write_own_kubeconfig(self, environment: Environment) -> None:
         write_kubeconfig(self.own_kubeconfig(environment), {environment.context: self.access(environment)})

@@ -16,7 +16,7 @@ from labkit.delivery.branches import (
     versions_on,
     write_version,
 )
-from labkit.delivery.defects import Pushed
+from labkit.delivery.changes import Pushed
 from labkit.delivery.git import WorkingCopy, working_copy
 from labkit.delivery.tags import RELEASE_BRANCH
 from labkit.errors import LabError, UsageError

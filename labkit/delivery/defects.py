@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import semver
 import yaml
 
 from labkit.config import SOURCE_REPO, Lab
-from labkit.delivery.git import WorkingCopy, working_copy
+from labkit.delivery.changes import Pushed, add_migration, apply, fits, has_migration, push, source_of_the_app
+from labkit.delivery.git import WorkingCopy
 from labkit.errors import LabError, UsageError
 from labkit.paths import DATA
 from labkit.tables import Record, Table
 
-_AUTHOR = "developer"
 _FOLDER = DATA / "demo-app-defects"
 
 
@@ -41,14 +40,6 @@ class DefectTable(Table[Defect]):
 
     title = "Defects"
     columns = ("defect", "tier", "about", "stopped_in", "stopped_by")
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """A commit on `main`, and the versions of the tiers that it says."""
-
-    commit: str
-    versions: dict[str, str]
 
 
 def defect_table() -> DefectTable:
@@ -79,39 +70,33 @@ def push_defect(lab: Lab, name: str) -> Pushed:
         LabError: It is there already, or does not fit what `main` holds.
     """
     defect = find_defect(name)
-    return _push(lab, defect, f"{defect.tier}: {defect.about}", [])
+    copy = source_of_the_app(lab)
+    _apply(copy, defect, "be put on top of")
+    migration = _FOLDER / f"{name}.sql"
+    # One that was out stays: the files of the environments have it.
+    if migration.exists() and not has_migration(copy, name):
+        add_migration(copy, name, migration.read_text())
+    return push(lab, copy, [defect.tier], f"{defect.tier}: {defect.about}")
 
 
 def push_fix(lab: Lab, name: str) -> Pushed:
-    """Push the commit that takes a defect back, as the developer.
+    """Push the commit that takes a defect back, as the developer; a migration of it stays, as migrations do.
 
     Raises:
         LabError: It is not there.
     """
     defect = find_defect(name)
-    return _push(lab, defect, f"{defect.tier}: fix {defect.defect}", ["--reverse"])
+    copy = source_of_the_app(lab)
+    _apply(copy, defect, "be taken back from", "--reverse")
+    return push(lab, copy, [defect.tier], f"{defect.tier}: fix {defect.defect}")
 
 
-def _push(lab: Lab, defect: Defect, message: str, options: list[str]) -> Pushed:
-    copy = working_copy(lab, SOURCE_REPO, _AUTHOR)
-    try:
-        copy.git("apply", *options, str(_FOLDER / f"{defect.defect}.patch"))
-    except LabError as error:
-        wanted = "be taken back from" if options else "be put on top of"
+def _apply(copy: WorkingCopy, defect: Defect, what: str, *options: str) -> None:
+    patch = (_FOLDER / f"{defect.defect}.patch").read_text()
+    if seen := fits(copy, patch, *options):
         raise LabError(
-            f"Defect {defect.defect} cannot {wanted} main of {SOURCE_REPO}",
-            seen=error.seen,
+            f"Defect {defect.defect} cannot {what} main of {SOURCE_REPO}",
+            seen=seen,
             todo="deploy the newest release first, and fix what was introduced before",
-        ) from error
-    _raise_version(copy, defect.tier)
-    commit = copy.commit_and_push(message)
-    return Pushed(commit, {tier: _version(copy, tier) for tier in lab.tiers})
-
-
-def _version(copy: WorkingCopy, tier: str) -> str:
-    return (copy.folder / tier / "VERSION").read_text().strip()
-
-
-def _raise_version(copy: WorkingCopy, tier: str) -> None:
-    raised = semver.Version.parse(_version(copy, tier)).bump_patch()
-    copy.write({f"{tier}/VERSION": f"{raised}\n".encode()})
+        )
+    apply(copy, patch, *options)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from labkit.asynckube.objects import Obj, now, parse_time, status_of
+from labkit.asynckube.server import ApiServer
 from labkit.errors import LabError
 from labkit.podrunner.backoff import BackOff
 from labkit.podrunner.environment import ConfigError, Sources, Variables, expand, variables
@@ -27,6 +28,7 @@ from labkit.podrunner.processes import Process, start
 from labkit.podrunner.sandbox import Sandbox
 from labkit.podrunner.settings import Settings
 from labkit.podrunner.status import Facts, Running, Terminated, Waiting, restarts_after, terminated
+from labkit.podrunner.storage import claimed_folders
 from labkit.podrunner.support import container_port
 from labkit.process import LOOPBACK, POD_MARK
 
@@ -40,6 +42,7 @@ class House(Protocol):
     """What all pods of a runner share."""
 
     settings: Settings
+    server: ApiServer
     events: EventRecorder
     images: ImageCache
     binaries: Path
@@ -310,7 +313,8 @@ class Container:
         pod, sandbox, spec = self._pod, self._pod.sandbox, self._spec
         sources = await pod.sources()
         try:
-            sandbox.prepare_volumes(pod.obj, sources)
+            claimed = await claimed_folders(pod.house.server, pod.obj, pod.house.settings.volumes)
+            sandbox.prepare_volumes(pod.obj, sources, claimed)
         except ConfigError as error:
             pod.house.events.warning(pod.obj, "FailedMount", f"MountVolume.SetUp failed: {error}")
             raise

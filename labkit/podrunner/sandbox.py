@@ -60,14 +60,23 @@ class Sandbox:
             return {}
         return data
 
-    def prepare_volumes(self, pod: Obj, sources: Sources) -> None:
+    def prepare_volumes(self, pod: Obj, sources: Sources, claimed: Mapping[str, Path]) -> None:
         """Create the pod's volumes; an emptyDir that is there already keeps its files.
+
+        Args:
+            pod: The pod.
+            sources: Its ConfigMaps and Secrets.
+            claimed: The folders behind its claims, by the names of its volumes; they outlive it.
 
         Raises:
             ConfigError: A ConfigMap, Secret or key that a volume names does not exist.
         """
         for volume in pod["spec"].get("volumes") or []:
             folder = self.folder / "volumes" / volume["name"]
+            if outside := claimed.get(volume["name"]):
+                folder.unlink(missing_ok=True)
+                folder.symlink_to(outside)
+                continue
             folder.mkdir(exist_ok=True)
             if source := volume.get("configMap"):
                 optional = bool(source.get("optional"))

@@ -39,6 +39,7 @@ class Settings:
         port: Where the proxy, `/metrics` and `/healthz` answer, on 127.0.0.1.
         home: The lab's folder, the mark of its processes.
         folder: A folder for each pod is made in it.
+        volumes: The folders of the persistent volumes are in it.
         images: The unpacked images, shared by all runners of a lab.
         network: The first two numbers of the pods' addresses, such as `10.201`.
         restarts: The pauses between restarts of a container.
@@ -52,6 +53,7 @@ class Settings:
     port: int
     home: Path
     folder: Path
+    volumes: Path
     images: Path
     network: str
     restarts: Pauses
@@ -74,6 +76,7 @@ def load_settings(path: Path) -> Settings:
             port=int(data["port"]),
             home=Path(data["home"]),
             folder=Path(data["folder"]),
+            volumes=Path(data["volumes"]),
             images=Path(data["images"]),
             network=str(data["network"]),
             restarts=_pauses(data["restartBackOff"]),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from labkit.asynckube.objects import Obj
 from labkit.podrunner.environment import ConfigError
 
-_VOLUMES = ("emptyDir", "configMap", "secret")
+_VOLUMES = ("emptyDir", "configMap", "secret", "persistentVolumeClaim")
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 

@@ -37,6 +37,7 @@ from labkit.promotion.rollback import (
     request_rollback,
     rollback,
     rollback_candidates,
+    try_rollback,
     wait_for_rollback,
 )
 from labkit.promotion.stage import Stage, StageTable, find_stage, stage_table, wait_for_stage
@@ -109,6 +110,7 @@ __all__ = [
     "stage_table",
     "try_approval",
     "try_promotion",
+    "try_rollback",
     "unfreeze",
     "unhold",
     "validate",

@@ -8,7 +8,7 @@ from labkit.promotion.approval import finish
 from labkit.promotion.freight import Freight, FreightTable, find_freight, freight_table
 from labkit.promotion.promotion import Promotion, PromotionTable, promotion_table, request_promotion
 from labkit.promotion.stage import Stage, find_stage, wait_for_stage
-from labkit.promotion.verification import reverify
+from labkit.promotion.verification import Verification, reverify, verify_afresh
 from labkit.rules import rules
 from labkit.wait import wait_for
 
@@ -123,3 +123,20 @@ def rollback(
     if done[0].done:
         reverify(lab, stage)
     return done
+
+
+def try_rollback(lab: Lab, stage: str, revision: str = PREVIOUS, *, reason: str = "") -> Verification:
+    """Roll back a Stage that needs no approval, where it may turn out that what was good is so no longer.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        revision: See `freight_to_roll_back_to`.
+        reason: Why.
+
+    Returns:
+        The fresh verification of what the Stage has gone back to.
+    """
+    freight = freight_to_roll_back_to(lab, stage, revision)
+    finish(lab, request_rollback(lab, stage, freight, reason=reason), approved=False)
+    return verify_afresh(lab, stage)

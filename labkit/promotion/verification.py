@@ -215,6 +215,22 @@ def request_verification(lab: Lab, stage: str) -> None:
     kube(lab, lab.control).patch(KARGO_API, "Stage", stage, change, lab.project_of(stage))
 
 
+def verify_afresh(lab: Lab, stage: str) -> Verification:
+    """Have a Stage verify the Freight that it runs afresh, and wait for the result, whichever.
+
+    Raises:
+        LabError: The Stage has not verified anything yet.
+    """
+    known = {row.id for row in verification_table(lab, stage)}
+    request_verification(lab, stage)
+    return _verdict(
+        lab,
+        stage,
+        f"Stage {stage} to be verified afresh",
+        lambda: next((row for row in verification_table(lab, stage) if row.id not in known), None),
+    )
+
+
 def reverify(lab: Lab, stage: str) -> Verification:
     """Have a Stage verify the Freight that it runs afresh, and wait for the result.
 
@@ -224,14 +240,7 @@ def reverify(lab: Lab, stage: str) -> Verification:
     Raises:
         LabError: It failed, or the Stage has not verified anything yet.
     """
-    known = {row.id for row in verification_table(lab, stage)}
-    request_verification(lab, stage)
-    found = _verdict(
-        lab,
-        stage,
-        f"Stage {stage} to be verified afresh",
-        lambda: next((row for row in verification_table(lab, stage) if row.id not in known), None),
-    )
+    found = verify_afresh(lab, stage)
     if found.phase != "Successful":
         raise LabError(
             f"Stage {stage} did not pass a fresh verification",

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab
 from labkit.delivery.branches import Branch, Merge, commit_time
+from labkit.demo_app import app_page
 from labkit.deploy import build_feature, preview_branch, promote_freight, release_branch
 from labkit.errors import LabError
-from labkit.observability.app_page import app_page
 from labkit.observability.events import read_events
 from labkit.progress import step
 from labkit.promotion import Freight, find_stage, freeze_table, freight_table, stage_table, verified_at

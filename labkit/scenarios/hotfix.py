@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from labkit.config import HOTFIX, PRODUCTION, Lab
 from labkit.delivery.branches import Branch, commit_time
 from labkit.delivery.bugs import Bug
+from labkit.demo_app import try_markup
 from labkit.deploy import build_hotfix, ensure_bug, merge_hotfix, promote_freight
 from labkit.errors import LabError
-from labkit.observability.app_page import try_markup
 from labkit.observability.events import read_events
 from labkit.progress import step
 from labkit.promotion import (

@@ -8,11 +8,12 @@ import psutil
 import yaml
 
 from labkit.clusters import provider
-from labkit.config import BackOff, Environment, Lab
+from labkit.config import NAMESPACE, BackOff, Environment, Lab
 from labkit.process import LOOPBACK, POD_MARK, PYTHON, end_processes, running_processes
 from labkit.services.supervisor import Service, Supervisor
 
 FRONT_TIER = "frontend"
+_DATA_TIER = "database"
 SERVICE_PORT = 8080
 _FIRST_NETWORK = 200
 
@@ -74,6 +75,10 @@ def pods_proxy(lab: Lab, environment: Environment, namespace: str) -> str:
 def _service(lab: Lab, environment: Environment) -> Service:
     name, port = pod_runner(environment), lab.port("pods", environment)
     destinations = [item for item in lab.destinations if item.environment == environment]
+    gateways = [
+        *(_gateway(lab.app_port(item), item.namespace, FRONT_TIER) for item in destinations),
+        _gateway(lab.port("database", environment), NAMESPACE, _DATA_TIER),
+    ]
     folder = lab.home.services / name
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
@@ -85,20 +90,13 @@ def _service(lab: Lab, environment: Environment) -> Service:
                 "port": port,
                 "home": str(lab.home.root),
                 "folder": str(lab.home.pods / environment.name),
+                "volumes": str(provider(lab).volumes(environment)),
                 "images": str(lab.home.pods / "images"),
                 "network": f"10.{_FIRST_NETWORK + environment.index}",
                 "restartBackOff": _pauses(lab.pods.restarts),
                 "pullBackOff": _pauses(lab.pods.pulls),
                 "logBytes": lab.pods.log_bytes,
-                "gateways": [
-                    {
-                        "port": lab.app_port(destination),
-                        "namespace": destination.namespace,
-                        "service": FRONT_TIER,
-                        "servicePort": SERVICE_PORT,
-                    }
-                    for destination in destinations
-                ],
+                "gateways": gateways,
             },
             sort_keys=False,
         )
@@ -108,8 +106,17 @@ def _service(lab: Lab, environment: Environment) -> Service:
         about=f"runs pods of {environment.context} as processes",
         command=(PYTHON, "-m", "labkit.podrunner", "--config", str(config)),
         health=f"http://{LOOPBACK}:{port}/healthz",
-        ports={"pods": port, **{f"app of {item.stage}": lab.app_port(item) for item in destinations}},
+        ports={
+            "pods": port,
+            "database": lab.port("database", environment),
+            **{f"app of {item.stage}": lab.app_port(item) for item in destinations},
+        },
     )
+
+
+def _gateway(port: int, namespace: str, service: str) -> Mapping[str, str | int]:
+    """How a Service is reached from outside its cluster."""
+    return {"port": port, "namespace": namespace, "service": service, "servicePort": SERVICE_PORT}
 
 
 def _pauses(back_off: BackOff) -> Mapping[str, float]:

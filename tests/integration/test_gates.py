@@ -12,12 +12,14 @@ import pytest
 from _labkit import deployed, get, labkit, rollout_state
 from _labs import lab_of_its_own
 
+from labkit.checks import NotYet, check
 from labkit.config import SOURCE_REPO
 from labkit.delivery.ci import UNIT_TESTS
 from labkit.delivery.defects import defect_table
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import CI, gitea_as
-from labkit.deploy import fix_defect, introduce_defect, promote_freight
+from labkit.demo_app import find_orders, place_order
+from labkit.deploy import fix_defect, introduce_defect, promote_freight, take_schema_step
 from labkit.down import lab_processes
 from labkit.errors import LabError
 from labkit.kubectl import kubectl
@@ -28,9 +30,13 @@ from labkit.promotion import (
     gate_results,
     promotion_table,
     reverify,
+    rollback,
     try_promotion,
+    try_rollback,
+    unhold,
     verification_table,
     wait_for_stage,
+    wait_for_verification,
 )
 from labkit.rules import rules
 from labkit.services.pods import pod_processes
@@ -100,8 +106,8 @@ def test_what_each_stage_asks(lab):
     }
     common = {"application", "commit-status-frontend", "commit-status-backend", "commit-status-database"}
     assert asked == {
-        "dev": common | {"smoke-test"},
-        "pre": common | {"integration-test", "performance-test"},
+        "dev": common | {"smoke-test", "schema-contract"},
+        "pre": common | {"integration-test", "performance-test", "schema-contract"},
         "prod": common | {"smoke-test", "error-rate"},
     }
 
@@ -183,6 +189,52 @@ def test_prod(lab, defect):
         assert red(lab, "prod", freight) == [defect.stopped_by]
         assert_ends_here(lab, "prod", freight)
         wait_for("PROD to run what it ran", lambda: running_versions(lab, prod), lambda found: found == before)
+
+
+def test_a_schema_change_in_four_freights(lab):
+    """PROD runs the first release: what it needs, nothing may take away."""
+    orders = [place_order(lab, "dev", "Ada")]
+    steps = {}
+    for name in ("expand", "backfill", "switch"):
+        steps[name] = promote_freight(lab, "dev", take_schema_step(lab, name))
+        orders.append(place_order(lab, "dev", name))
+
+    # In the middle, one can go back: the version before finds what the one after it has written.
+    rollback(lab, "dev", steps["backfill"].alias)
+    orders.append(place_order(lab, "dev", "Zoë"))
+    assert find_orders(lab, "dev", orders).rows == tuple(orders)
+    assert check(lab, "orders-kept").found
+    assert unhold(lab, "dev").freight_name == steps["switch"].name
+
+    # Too early, the contract is refused, for the reason that is the case.
+    contract = take_schema_step(lab, "contract")
+    assert wait_for_verification(lab, "dev", contract).phase == "Failed"
+    assert red(lab, "dev", contract) == ["schema-contract"]
+    said = said_by(lab, "dev", "schema-contract", contract)
+    for environment in lab.environments[1:]:
+        version = running_versions(lab, environment)["database"]
+        assert f"FAILED: {environment.name} runs database {version}: it needs orders.customer, which migration" in said
+    assert_ends_here(lab, "dev", contract)
+    assert check(lab, "contract-refused").found
+
+    # What it keeps from happening: across a contract, no rollback of the program helps.
+    undone = try_rollback(lab, "dev", steps["backfill"].alias)
+    assert (undone.freight_name, undone.phase) == (steps["backfill"].name, "Failed")
+    assert red(lab, "dev", steps["backfill"]) == ["smoke-test"]
+    assert {order.answer.partition(" ")[0] for order in find_orders(lab, "dev", orders)} == {"502"}
+    with pytest.raises(NotYet, match="needs and the file in dev lacks"):
+        check(lab, "schemas")
+    rollback(lab, "dev", steps["switch"].alias)
+    assert find_orders(lab, "dev", orders).rows == tuple(orders)
+
+    # In time, the very same Freight passes.
+    for stage in ("pre", "prod"):
+        promote_freight(lab, stage, steps["switch"])
+    assert unhold(lab, "dev").freight_name == contract.name
+    assert "schema-contract" not in red(lab, "dev", contract)
+    assert "pre" in promote_freight(lab, "pre", contract).verified_in
+    for name in ("schemas", "orders-kept"):
+        assert check(lab, name).found
 
 
 def test_without_traffic_the_error_rate_is_inconclusive_and_not_passed(lab):

@@ -434,6 +434,18 @@ def test_a_killed_database_is_back_and_has_every_order(prod):
     assert not lost, f"{len(lost)} of {len(confirmed)} confirmed orders are lost"
 
 
+def test_a_new_pod_of_the_database_has_every_order_of_the_one_before(prod):
+    with _client(prod, "prod") as client:
+        before = client.get("http://database:8080/orders").json()["orders"]
+    (pod,) = prod.pods_of("prod", "database")
+    prod.kubectl("prod", "delete", "pod", pod["metadata"]["name"])
+    prod.kubectl("prod", "rollout", "status", "deploy/database", "--timeout=60s")
+    (new,) = prod.pods_of("prod", "database")
+    assert new["metadata"]["uid"] != pod["metadata"]["uid"]
+    with _client(prod, "prod") as client:
+        assert client.get("http://database:8080/orders").json()["orders"] == before
+
+
 def test_down_leaves_no_process(prod):
     lab = prod.lab
     assert pod_processes(lab)

@@ -23,6 +23,7 @@ LAYERS = {
         "labkit.report",
     ),
     "the lab as a whole": (
+        "labkit.demo_app",
         "labkit.deploy",
         "labkit.down",
         "labkit.drift",

@@ -17,7 +17,10 @@ VALUES = {
     "organisation": "lab",
     "bot": "bot",
     "bot_token": "token",
-    "environments": [{"name": name, "argocd_token": "secret"} for name in ("dev", "pre", "prod")],
+    "environments": [
+        {"name": name, "argocd_token": "secret", "database_url": "http://127.0.0.1:5"}
+        for name in ("dev", "pre", "prod")
+    ],
     "stages": [
         {
             "name": item.stage,

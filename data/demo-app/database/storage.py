@@ -13,8 +13,16 @@ from bottle import HTTPError, request, response
 from service import Service, read_version
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Named one by one, never `*`: this version also works on a newer schema, which only has more columns.
-COLUMNS = "id, customer, item, quantity, unit_price_cents, created_at"
+CUSTOMER = "customer"  # the column with who ordered; the API calls it `customer` in any case
+# Named one by one, never `*`: this version also works on a newer schema, which has more columns.
+READ = ("id", CUSTOMER, "item", "quantity", "unit_price_cents", "created_at")
+# What is written for a new order: the field of it that each column takes.
+WRITTEN = {
+    CUSTOMER: "customer",
+    "item": "item",
+    "quantity": "quantity",
+    "unit_price_cents": "unit_price_cents",
+}
 PAGE_SIZE = 50  # orders: a page does not get slower with every order
 
 
@@ -49,7 +57,7 @@ class Database:
     def migrate(self) -> list[int]:
         """Apply the migrations that this file does not have yet: all or none, one process at a time.
 
-        Migrations only expand the schema. A newer schema than this version knows is left as it is.
+        A newer schema than this version knows is left as it is.
         """
         with self._alone(), self.transaction("IMMEDIATE") as connection:
             connection.execute(
@@ -67,10 +75,25 @@ class Database:
         return missing
 
     def schema(self) -> dict[str, Any]:
-        """The schema's version, and the newest that this program knows."""
+        """The schema's version, the newest that this program knows, and who cannot do without what.
+
+        `needs` are the columns that this program reads or writes, `contracts` those that its migrations take away,
+        by the migration's number: in both, a gate can see whether a migration would break what runs elsewhere.
+        """
         with self.transaction() as connection:
             applied = self._applied(connection)
-        return {"version": max(applied), "known": max(self._migrations), "migrations": applied}
+        return {
+            "version": max(applied),
+            "known": max(self._migrations),
+            "migrations": applied,
+            "needs": sorted({f"orders.{column}" for column in (*READ, *WRITTEN)}),
+            "contracts": {number: found for number in self._migrations if (found := self.contracted(number))},
+        }
+
+    def contracted(self, number: int) -> list[str]:
+        """The columns that a migration says it takes away: `-- contract: orders.a, orders.b`."""
+        declared = re.search(r"^-- contract: (.+)$", self._migrations[number].read_text(), re.MULTILINE)
+        return declared[1].split(", ") if declared else []
 
     def not_ready(self) -> str:
         """Why no query can be answered, if so."""
@@ -82,22 +105,22 @@ class Database:
 
     def orders(self) -> list[dict[str, Any]]:
         """The newest orders, as many as fill a page, oldest first."""
-        newest = f"SELECT {COLUMNS} FROM orders ORDER BY id DESC LIMIT {PAGE_SIZE}"
+        newest = f"SELECT {', '.join(READ)} FROM orders ORDER BY id DESC LIMIT {PAGE_SIZE}"
         with self.transaction() as connection:
-            return [dict(row) for row in connection.execute(newest)][::-1]
+            return [_shown(row) for row in connection.execute(newest)][::-1]
 
     def order(self, number: int) -> dict[str, Any] | None:
         """One order, if there is one with that number."""
         with self.transaction() as connection:
-            row = connection.execute(f"SELECT {COLUMNS} FROM orders WHERE id = ?", (number,)).fetchone()
-        return dict(row) if row else None
+            row = connection.execute(f"SELECT {', '.join(READ)} FROM orders WHERE id = ?", (number,)).fetchone()
+        return _shown(row) if row else None
 
     def add_order(self, order: dict[str, Any]) -> int:
         """Store an order and return its number."""
         with self.transaction("IMMEDIATE") as connection:
             number = connection.execute(
-                "INSERT INTO orders (customer, item, quantity, unit_price_cents) VALUES (?, ?, ?, ?)",
-                (order["customer"], order["item"], order["quantity"], order["unit_price_cents"]),
+                f"INSERT INTO orders ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})",
+                [order[field] for field in WRITTEN.values()],
             ).lastrowid
         assert number is not None
         return number
@@ -112,6 +135,11 @@ class Database:
 
     def _applied(self, connection: sqlite3.Connection) -> list[int]:
         return [row["version"] for row in connection.execute("SELECT version FROM schema_migrations ORDER BY 1")]
+
+
+def _shown(row: sqlite3.Row) -> dict[str, Any]:
+    """An order as the API shows it, whatever its columns are called."""
+    return {"customer" if column == CUSTOMER else column: row[column] for column in row.keys()}  # noqa: SIM118
 
 
 def _statements(script: str) -> list[str]:

@@ -56,7 +56,11 @@ def _values(lab: Lab, project: str) -> dict[str, Any]:
         "bot_token": gitea_token(lab, BOT),
         "stages": [_stage(lab, item) for item in lab.destinations if item.project == project],
         "environments": [
-            {"name": environment.name, "argocd_token": verification_token(lab, environment)}
+            {
+                "name": environment.name,
+                "database_url": lab.database_url(environment),
+                "argocd_token": verification_token(lab, environment),
+            }
             for environment in lab.environments
         ],
         "production_url": lab.app_url(lab.environments[-1].name),

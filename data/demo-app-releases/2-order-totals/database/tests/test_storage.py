@@ -3,7 +3,7 @@ import sqlite3
 import threading
 
 import pytest
-from storage import MIGRATIONS, PAGE_SIZE, Database, create_service
+from storage import MIGRATIONS, PAGE_SIZE, READ, WRITTEN, Database, create_service
 from testing import running
 
 ORDER = {"customer": "Edsger", "item": "Graph paper", "quantity": 2, "unit_price_cents": 450}
@@ -20,6 +20,49 @@ def database(tmp_path):
 def test_migrations_are_numbered_without_gaps():
     numbers = [int(path.name[:4]) for path in sorted(MIGRATIONS.glob("*.sql"))]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def columns(database):
+    """All columns of all tables, as `table.column`."""
+    with database.transaction() as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            f"{table}.{row['name']}" for table in tables for row in connection.execute(f"PRAGMA table_info({table})")
+        }
+
+
+def test_a_migration_that_takes_a_column_away_says_so(tmp_path):
+    """Nothing is left to a reader's eye: the gate of the pipeline goes by what migrations say of themselves."""
+    folder, before = tmp_path / "migrations", set()
+    folder.mkdir()
+    for number, path in enumerate(sorted(MIGRATIONS.glob("*.sql")), start=1):
+        (folder / path.name).write_text(path.read_text())
+        database = Database(tmp_path / "orders.sqlite", folder)
+        database.migrate()
+        assert before - columns(database) == set(database.contracted(number)), path.name
+        before = columns(database)
+
+
+def test_it_needs_the_columns_that_it_says_and_no_others(tmp_path):
+    everything = Database(tmp_path / "all.sqlite")
+    everything.migrate()
+    needs = everything.schema()["needs"]
+    assert needs == sorted({f"orders.{column}" for column in {*READ, *WRITTEN}})
+    for column in sorted(name for name in columns(everything) if name.startswith("orders.")):
+        database = Database(tmp_path / f"{column}.sqlite")
+        database.migrate()
+        with database.transaction("IMMEDIATE") as connection:
+            name = column.partition(".")[2]
+            try:
+                connection.execute(f"ALTER TABLE orders DROP COLUMN {name}")
+            except sqlite3.OperationalError:  # a key or an index holds it
+                connection.execute(f"ALTER TABLE orders RENAME COLUMN {name} TO gone")
+        try:
+            database.order(database.add_order(ORDER))
+            works = True
+        except sqlite3.OperationalError:
+            works = False
+        assert works == (column not in needs), column
 
 
 def test_migrating_twice_changes_nothing(database):
@@ -77,12 +120,10 @@ def test_orders_from_before_the_currency_are_in_euros(tmp_path):
     before = tmp_path / "migrations"
     before.mkdir()
     shutil.copy(MIGRATIONS / "0001_create_orders.sql", before)
-    old = Database(tmp_path / "orders.sqlite", before)
-    old.migrate()
-    number = old.add_order(ORDER)
+    Database(tmp_path / "orders.sqlite", before).migrate()
     new = Database(tmp_path / "orders.sqlite")
     assert 2 in new.migrate()
-    assert new.order(number)["currency"] == "EUR"
+    assert {order["currency"] for order in new.orders()} == {"EUR"}
 
 
 def test_a_page_holds_the_newest_orders_oldest_first(database):
