@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labkit.config import Lab, Release
-from labkit.delivery.defects import Pushed, push_defect, push_fix
+from labkit.delivery.defects import Pushed, push_defect, push_fix, pushed_defect
 from labkit.delivery.releases import publish_release, wait_for_build
 from labkit.progress import step
 from labkit.promotion import (
@@ -41,6 +41,17 @@ def introduce_defect(lab: Lab, name: str) -> Freight:
     """
     with step(f"Introduce {name}", expect=10):
         return _freight_of(lab, push_defect(lab, name))
+
+
+def defective_freight(lab: Lab, name: str) -> Freight | None:
+    """The Freight of what `main` holds, where it has a defect; nothing where it has not."""
+    pushed = pushed_defect(lab, name)
+    return _freight_of(lab, pushed) if pushed else None
+
+
+def ensure_defect(lab: Lab, name: str) -> Freight:
+    """The Freight with a defect: that of `main`, where it has the defect already; else it is introduced."""
+    return defective_freight(lab, name) or introduce_defect(lab, name)
 
 
 def fix_defect(lab: Lab, name: str) -> Freight:

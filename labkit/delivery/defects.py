@@ -72,6 +72,17 @@ def find_defect(name: str) -> Defect:
     raise UsageError(f"There is no defect {name!r}", todo=f"use one of: {', '.join(row.defect for row in table)}")
 
 
+def pushed_defect(lab: Lab, name: str) -> Pushed | None:
+    """The head of `main`, where it has a defect; nothing where it has not."""
+    patch = _FOLDER / f"{find_defect(name).defect}.patch"
+    copy = working_copy(lab, SOURCE_REPO, _AUTHOR)
+    try:
+        copy.git("apply", "--check", "--reverse", str(patch))
+    except LabError:
+        return None
+    return Pushed(copy.head, _versions(lab, copy))
+
+
 def push_defect(lab: Lab, name: str) -> Pushed:
     """Push a defect to `main` of the demo app's repo, as the developer.
 
@@ -105,7 +116,11 @@ def _push(lab: Lab, defect: Defect, message: str, options: list[str]) -> Pushed:
         ) from error
     _raise_version(copy, defect.tier)
     commit = copy.commit_and_push(message)
-    return Pushed(commit, {tier: _version(copy, tier) for tier in lab.tiers})
+    return Pushed(commit, _versions(lab, copy))
+
+
+def _versions(lab: Lab, copy: WorkingCopy) -> dict[str, str]:
+    return {tier: _version(copy, tier) for tier in lab.tiers}
 
 
 def _version(copy: WorkingCopy, tier: str) -> str:

@@ -15,6 +15,9 @@ from labkit.services.kargo import KARGO_API
 from labkit.tables import Record, Table
 from labkit.wait import wait_for
 
+# The annotation by which an image says what it was built from.
+REVISION = "org.opencontainers.image.revision"
+
 
 @dataclass(frozen=True, repr=False)
 class Freight(Record):
@@ -48,7 +51,7 @@ class Freight(Record):
         """
         status = manifest.get("status") or {}
         images = manifest.get("images") or []
-        revisions = {(image.get("annotations") or {}).get("org.opencontainers.image.revision", "") for image in images}
+        revisions = {(image.get("annotations") or {}).get(REVISION, "") for image in images}
         return cls(
             alias=manifest.get("alias", ""),
             name=manifest["metadata"]["name"],

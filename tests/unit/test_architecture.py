@@ -22,6 +22,7 @@ LAYERS = {
         "labkit.checks",
         "labkit.report",
     ),
+    "stories told with the verbs": ("labkit.scenarios",),
     "the lab as a whole": (
         "labkit.deploy",
         "labkit.down",
@@ -69,6 +70,7 @@ ROOMS = {
 DEFERRED = {
     ("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together",
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
+    ("labkit.cli.scenarios", "labkit.scenarios.rollback"): "pandas, too",
 }
 
 # Who asks which engine reconciles Kargo's resources, and for what; nobody else may.

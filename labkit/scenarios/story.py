@@ -1,0 +1,83 @@
+"""What a story finds when it begins, what it has measured, and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group
+
+from labkit.observability.events import EventTable
+from labkit.promotion import StageTable
+from labkit.tables import Record, Table
+
+
+@dataclass(frozen=True, repr=False)
+class Beginning(Record):
+    """What a story found.
+
+    Attributes:
+        began: When it began.
+        freight: Alias of the Freight that PROD ran.
+        freight_name: Name of that Freight.
+        taken_back: What an earlier telling had left, and was taken back before this one.
+    """
+
+    began: datetime
+    freight: str
+    freight_name: str
+    taken_back: tuple[str, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Fact(Record):
+    """Something that was measured.
+
+    Attributes:
+        fact: What.
+        value: How much; NaN where nothing is recorded that says so.
+        unit: In what.
+        definition: From which recorded event to which, or of which record.
+    """
+
+    fact: str
+    value: float
+    unit: str
+    definition: str
+
+
+class FactTable(Table[Fact]):
+    """The measured facts of a story."""
+
+    title = "Measured"
+    columns = ("fact", "value", "unit", "definition")
+
+
+@dataclass(frozen=True)
+class Story:
+    """A story that was told to its end.
+
+    Attributes:
+        beginning: What it found.
+        facts: What was measured.
+        events: What happened, in order.
+        left: What the Stages run in the end.
+    """
+
+    beginning: Beginning
+    facts: FactTable
+    events: EventTable
+    left: StageTable
+
+    def as_json(self) -> dict[str, Any]:
+        """The story as plain values."""
+        return {
+            "beginning": self.beginning.as_json(),
+            "facts": self.facts.as_json(),
+            "events": self.events.as_json(),
+            "left": self.left.as_json(),
+        }
+
+    def __rich__(self) -> Group:
+        return Group(self.events, "", self.facts, "", self.left)
