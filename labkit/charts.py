@@ -23,7 +23,7 @@ def pipeline_frame(lab: Lab, stages: StageTable) -> pd.DataFrame:
         A row for each Stage and tier, in order. Columns (all of dtype object, but `order`: int64): `stage`, `order`,
         `tier`, `version` (empty where there is none), `freight`, `health`, `verified`, `colour`.
     """
-    colours = {environment.name: environment.colour for environment in lab.environments}
+    colours = {item.stage: item.colour for item in lab.destinations}
     return pd.DataFrame(
         [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import sqlite3
@@ -23,12 +24,19 @@ from labkit.demo_app import Schema, schema_table
 from labkit.down import lab_processes
 from labkit.errors import LabError, UsageError
 from labkit.kubectl import kubectl
+from labkit.observability.delivery import read_incidents
+from labkit.observability.panels import ENVIRONMENT
+from labkit.observability.series import instant
+from labkit.paths import DATA
 from labkit.preflight import preflight
 from labkit.process import port_is_free
 from labkit.promotion import freight_table, promotion_table
 from labkit.quantities import quantity
+from labkit.rules import GATES, rules
+from labkit.services.alerting import alertmanager_url
 from labkit.services.argocd import ArgoCD
 from labkit.services.pods import SERVICE_PORT, pods_proxy
+from labkit.services.prometheus import prometheus_url
 from labkit.status import running_versions
 
 _checks: dict[str, tuple[Callable[[Lab], str], str]] = {}
@@ -404,6 +412,223 @@ def _evidence(lab: Lab) -> str:
         _expect({gate["state"] for gate in item["gates"]}, {"success"}, f"gates of {name}")
     rejected = [item for item in records if item["promotion"]["reason"].startswith("rejected")]
     return f"{len(records)} records of Promotions to PROD: {len(merged)} merged, {len(rejected)} rejected with a reason"
+
+
+@_check(
+    "dashboards", "wait a minute: what counts in a window has to have been there for it; or `labkit logs prometheus`"
+)
+def _dashboards(lab: Lab) -> str:
+    """By the dashboards' files as Grafana reads them, where the charts are drawn from labkit's panels."""
+    files = sorted((DATA / "observability" / "dashboards").glob("*.json"))
+    queries = [
+        (file.stem, panel["title"], target["expr"].replace(ENVIRONMENT, "prod"))
+        for file in files
+        for panel in json.loads(file.read_text())["panels"]
+        for target in panel.get("targets") or []
+    ]
+    silent = [f"{name}: {title}" for name, title, query in queries if instant(lab, query)["value"].dropna().empty]
+    _expect(silent, [], "panels without an answer")
+    return f"Prometheus answers all {len(queries)} queries of the {len(files)} dashboards"
+
+
+@_check("alert-routes", "run `labkit up`; `labkit logs alertmanager` shows what is wrong with its configuration")
+def _alert_routes(lab: Lab) -> str:
+    """By what Prometheus and Alertmanager have loaded, where the rules and routes are files of the lab."""
+    groups = _asked(f"{prometheus_url(lab)}/api/v1/rules")["data"]["groups"]
+    routes = yaml.safe_load(_asked(f"{alertmanager_url(lab)}/api/v2/status")["config"]["original"])["route"]
+    reached = {
+        group["name"]: sorted({_receiver(routes, rule["labels"]["severity"]) for rule in group["rules"]})
+        for group in groups
+    }
+    _expect(reached, {"dev": ["log"], "pre": ["chat"], "prod": ["page"]}, "where the alerts of each environment go")
+    return (
+        f"{sum(len(group['rules']) for group in groups)} rules: DEV's reach the log, PRE's the chat, PROD's the pager"
+    )
+
+
+def _receiver(route: dict[str, Any], severity: str) -> str:
+    """Where Alertmanager's routing tree leads an alert of a severity."""
+    for child in route.get("routes") or []:
+        if f'severity="{severity}"' in child["matchers"]:
+            return _receiver({"receiver": route["receiver"], **child}, severity)
+    return str(route["receiver"])
+
+
+def _asked(url: str) -> Any:
+    try:
+        return httpx.get(url, timeout=10, trust_env=False).raise_for_status().json()
+    except httpx.HTTPError as error:
+        raise LabError(f"{url} does not answer", seen=str(error), todo="`labkit status`") from error
+
+
+def _book(lab: Lab) -> list[dict[str, Any]]:
+    """What the pager has written down, newest first."""
+    file = lab.home.services / "pager" / "notices.json"
+    if not file.exists():
+        raise AssertionError("the pager has received nothing yet")
+    return sorted(json.loads(file.read_text()), key=lambda notice: float(notice["received"]), reverse=True)
+
+
+@_check("paged", "an alert has to fire in PROD: `labkit pages` shows what has reached whom")
+def _paged(lab: Lab) -> str:
+    """By what Alertmanager holds now and the pager has written down, where the notice was read from the pager."""
+    active = [
+        item
+        for item in _asked(f"{alertmanager_url(lab)}/api/v2/alerts?active=true")
+        if item["labels"].get("environment") == "prod"
+    ]
+    if not active:
+        raise AssertionError("no alert of PROD is active")
+    _expect({receiver["name"] for item in active for receiver in item["receivers"]}, {"page"}, "receivers of PROD")
+    called = {notice["id"]: notice["notified"] for notice in _book(lab) if notice["channel"] == "page"}
+    names = []
+    for item in active:
+        people = called.get(f"{item['fingerprint']}-{item['startsAt']}")
+        if people:
+            names.append(f"{item['labels']['alertname']} has called {', '.join(people)}")
+    if not names:
+        raise AssertionError("of the alerts that are active in PROD, none has called anybody")
+    return "; ".join(names)
+
+
+@_check("page-taken", "take a page while it fires: `labkit acknowledge ALERT`")
+def _page_taken(lab: Lab) -> str:
+    """By what the pager has written down, where the page was taken over HTTP."""
+    taken = [notice for notice in _book(lab) if notice["acknowledged"]]
+    if not taken:
+        raise AssertionError("nobody has taken a page")
+    page = max(taken, key=lambda notice: float(notice["acknowledged"]))
+    _expect(page["escalate_at"], 0, f"when the next person is called for {page['alert']}")
+    seconds = page["acknowledged"] - page["received"]
+    return f"{page['acknowledged_by']} took {page['alert']} after {seconds:.0f} s, and nobody else is called"
+
+
+@_check("drifted", "change in the cluster what Git says: scale PROD's frontend")
+def _drifted(lab: Lab) -> str:
+    """By Argo CD's API as `viewer`, where the cluster was changed with kubectl."""
+    state, replicas = _compared(lab, "prod")
+    _expect(state, "OutOfSync", "Argo CD's word for PROD")
+    wanted, found = replicas["frontend"]
+    if wanted == found:
+        raise AssertionError(f"Git and the cluster agree on {found} frontends")
+    return f"Git says {wanted} frontends, the cluster has {found}: OutOfSync"
+
+
+@_check("undrifted", "sync PROD's Application in its Argo CD")
+def _undrifted(lab: Lab) -> str:
+    """By Argo CD's API as `viewer`, and by the pods that are Ready."""
+    state, replicas = _compared(lab, "prod")
+    _expect(state, "Synced", "Argo CD's word for PROD")
+    for tier, (wanted, found) in replicas.items():
+        _expect(found, wanted, f"replicas of {tier} in PROD")
+    context = lab.environment("prod").context
+    items = json.loads(kubectl(lab, f"kubectl --context {context} -n {NAMESPACE} get deployments -o json").output)
+    ready = {item["metadata"]["name"]: item["status"].get("readyReplicas", 0) for item in items["items"]}
+    _expect(ready, {tier: wanted for tier, (wanted, _) in replicas.items()}, "pods that are Ready in PROD")
+    return f"PROD runs what Git says: {', '.join(f'{tier} {number}' for tier, number in ready.items())}"
+
+
+def _compared(lab: Lab, environment: str) -> tuple[str, dict[str, tuple[int, int]]]:
+    """The sync status of an Application; of each of its Deployments the replicas in Git and in the cluster."""
+    viewer = ArgoCD(lab, lab.environment(environment), "viewer")
+    state = viewer.request("GET", f"/applications/{APPLICATION}")["status"]["sync"]["status"]
+    resources = viewer.request("GET", f"/applications/{APPLICATION}/managed-resources")["items"]
+    replicas = {
+        item["name"]: tuple(json.loads(item[side])["spec"]["replicas"] for side in ("targetState", "liveState"))
+        for item in resources
+        if item["kind"] == "Deployment"
+    }
+    return str(state), replicas
+
+
+@_check("prod-by-pull-request", "ask for a Promotion to prod, have qa sign it off, and release-manager approve it")
+def _prod_by_pull_request(lab: Lab) -> str:
+    """By the newest pull request in Gitea and its commit statuses, and by what runs in PROD's cluster."""
+    viewer, repo, prod = gitea_as(lab, "viewer"), repo_path(GITOPS_REPO), lab.destination("prod")
+    head = viewer.branch_commit(repo, prod.branch)
+    merged = [pull for pull in viewer.pull_requests(repo, "closed") if pull["merge_commit_sha"] == head]
+    if not merged:
+        raise AssertionError(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
+    _expect(viewer.commit_statuses(repo, merged[0]["head"]["sha"]), dict.fromkeys(GATES, "success"), "gates")
+    newest = promotion_table(lab, "prod")[0]
+    _expect(merged[0]["head"]["label"], f"kargo/promotion/{newest.promotion}", "branch that was merged last")
+    by = merged[0]["merged_by"]["login"]
+    if by == newest.requester:
+        raise AssertionError(f"{by} has asked for it and merged it")
+    wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
+    _expect(running_versions(lab, prod.environment), wanted, "versions in PROD")
+    return f"{newest.requester} asked, {by} merged #{merged[0]['number']}, and PROD runs {wanted}"
+
+
+@_check("rolled-back", "promote a defect that only PROD shows, and wait for its gate")
+def _rolled_back(lab: Lab) -> str:
+    """By the AnalysisRuns of PROD, by Gitea and by its cluster, where Kargo's Stage was waited for."""
+    newest = promotion_table(lab, "prod")[0]
+    _expect(newest.requester, rules().rollback_bot, f"who asked for {newest.promotion}, the newest Promotion of prod")
+    left = {item.name: item for item in freight_table(lab)}[newest.rolled_back_from]
+    where = f"kubectl --context {lab.control.context} -n {PROJECT}"
+    runs = json.loads(kubectl(lab, f"{where} get analysisruns -l kargo.akuity.io/stage=prod -o json").output)["items"]
+    red = {
+        item["name"]
+        for run in runs
+        if left.name in [owner["name"] for owner in run["metadata"].get("ownerReferences") or []]
+        for item in run["status"].get("metricResults") or []
+        if item["phase"] == "Failed"
+    }
+    _expect(red, {"error-rate"}, f"gates of PROD that Freight {left.alias} has failed")
+    if "prod" in left.verified_in:
+        raise AssertionError(f"Freight {left.alias} is verified in prod")
+    merged = gitea_as(lab, "viewer").request("GET", f"/repos/{repo_path(GITOPS_REPO)}/pulls/{newest.pull_request}")
+    _expect((merged["merged_by"] or {}).get("login"), rules().rollback_bot, "who merged the rollback")
+    wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
+    _expect(running_versions(lab, lab.environment("prod")), wanted, "versions in PROD")
+    return f"error-rate was red for Freight {left.alias}; {rules().rollback_bot} took PROD back to {wanted}"
+
+
+@_check("one-version-everywhere", "promote the newest Freight through all Stages")
+def _one_version_everywhere(lab: Lab) -> str:
+    """By the VERSION files on main in Gitea, and by each tier's own answer over HTTP."""
+    viewer, repo = gitea_as(lab, "viewer"), repo_path(SOURCE_REPO)
+    on_main = {}
+    for tier in lab.tiers:
+        file = viewer.request("GET", f"/repos/{repo}/contents/{tier}/VERSION", ref="main")
+        on_main[tier] = base64.b64decode(file["content"]).decode().strip()
+    for environment in lab.environments:
+        with httpx.Client(proxy=pods_proxy(lab, environment, NAMESPACE), trust_env=False) as client:
+            found = {tier: _version_said_by(client, tier) for tier in lab.tiers}
+        _expect(found, on_main, f"versions that answer in {environment.context}")
+    return "every environment answers in main's versions: " + ", ".join(f"{t} {v}" for t, v in on_main.items())
+
+
+@_check("incident-recorded", "`labkit logs promotion-guard` says what was recorded")
+def _incident_recorded(lab: Lab) -> str:
+    """By the evidence of the newest rollback of PROD, a file, and by the delivery metrics' own record of incidents."""
+    undone = next((row for row in promotion_table(lab, "prod") if row.rolled_back_from), None)
+    if undone is None:
+        raise AssertionError("PROD was never rolled back")
+    file = lab.home.evidence / f"{undone.promotion}.json"
+    if not file.exists():
+        raise AssertionError(f"there is no {file}")
+    record = json.loads(file.read_text())
+    _expect(record["replaces"]["name"], undone.rolled_back_from, "Freight that the rollback has replaced, on record")
+    _expect(len(record["exceptions"]), 1, "exceptions that the robot was allowed, on record")
+    causes = [item for item in read_incidents(lab) if item.id == f"rollback {undone.promotion}"]
+    _expect(len(causes), 1, "incidents that the rollback stands for")
+    return f"{causes[0].promotion} counts as a failed deployment, and {file.name} says how it was undone"
+
+
+@_check("recovered", "wait until the alert is over: `labkit pages`")
+def _recovered(lab: Lab) -> str:
+    """By what people have got from PROD, as Prometheus has counted it, and by the alerts that fire."""
+    where = 'traffic_requests_total{environment="prod"'
+    counted = instant(lab, f"sum by (outcome) (increase({where}}}[15s]))")
+    outcomes = zip(counted.get("outcome", []), counted["value"], strict=True)
+    got = {outcome: round(value, 1) for outcome, value in outcomes if value > 0}
+    if set(got) != {"ok"}:
+        raise AssertionError(f"in the last 15 s people got {got or 'nothing'} from PROD")
+    firing = instant(lab, 'ALERTS{environment="prod", alertstate="firing"}')
+    _expect(list(firing.get("alertname", [])), [], "alerts that fire in PROD")
+    return "in the last 15 s all requests of PROD's people went well, and no alert fires"
 
 
 @_check("stopped", "run notebook 99-clean-up, or `labkit down`")

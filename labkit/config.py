@@ -74,6 +74,7 @@ class Destination:
         project: The Kargo Project that it belongs to.
         environment: The environment whose cluster it is in.
         namespace: The namespace; the Application is called like it.
+        colour: Its colour in charts; of an environment's own Stage, the environment's.
         sources: The Stages that it takes Freight from; none where it takes it from the Warehouse.
     """
 
@@ -81,6 +82,7 @@ class Destination:
     project: str
     environment: Environment
     namespace: str
+    colour: str
     sources: tuple[str, ...]
 
     @property
@@ -246,6 +248,7 @@ class Lab:
                 project=PROJECT,
                 environment=environment,
                 namespace=NAMESPACE,
+                colour=environment.colour,
                 sources=tuple(
                     filter(
                         None,
@@ -264,6 +267,7 @@ class Lab:
                 project=item["project"],
                 environment=self.environment(item["environment"]),
                 namespace=f"{NAMESPACE}-{item['name']}",
+                colour=item["colour"],
                 sources=(),
             )
             for item in self._more_stages

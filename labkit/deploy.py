@@ -6,7 +6,7 @@ from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab, Release
 from labkit.delivery.branches import Branch, Merge, merge_branch
 from labkit.delivery.bugs import Bug, bug_table, merge_back, push_bug, push_hotfix
 from labkit.delivery.changes import Pushed
-from labkit.delivery.defects import push_defect, push_fix
+from labkit.delivery.defects import push_defect, push_fix, pushed_defect
 from labkit.delivery.features import push_feature
 from labkit.delivery.releases import publish_release, wait_for_build
 from labkit.delivery.schema_steps import push_schema_step
@@ -47,6 +47,17 @@ def introduce_defect(lab: Lab, name: str) -> Freight:
     """
     with step(f"Introduce {name}", expect=10):
         return _freight_of(lab, push_defect(lab, name))
+
+
+def defective_freight(lab: Lab, name: str) -> Freight | None:
+    """The Freight of what `main` holds, where it has a defect; nothing where it has not."""
+    pushed = pushed_defect(lab, name)
+    return _freight_of(lab, pushed) if pushed else None
+
+
+def ensure_defect(lab: Lab, name: str) -> Freight:
+    """The Freight with a defect: that of `main`, where it has the defect already; else it is introduced."""
+    return defective_freight(lab, name) or introduce_defect(lab, name)
 
 
 def fix_defect(lab: Lab, name: str) -> Freight:

@@ -5,18 +5,36 @@ from labkit.checks import check
 from labkit.config import choose, load_lab
 from labkit.delivery.defects import defect_table
 from labkit.delivery.schema_steps import schema_step_table
-from labkit.demo_app import find_orders, place_order, schema_table
-from labkit.deploy import build_release, fix_defect, introduce_defect, promote_freight, take_schema_step
+from labkit.demo_app import app_page, find_orders, place_order, schema_table, try_markup
+from labkit.deploy import (
+    build_feature,
+    build_hotfix,
+    build_release,
+    ensure_bug,
+    ensure_defect,
+    fix_defect,
+    introduce_defect,
+    merge_hotfix,
+    preview_branch,
+    promote_freight,
+    release_branch,
+    take_schema_step,
+)
 from labkit.down import down
 from labkit.drift import drift_chart, drift_frame
 from labkit.install import create_clusters, install_argocd, install_kargo
 from labkit.kubectl import kubectl
+from labkit.observability.alerts import alert_table
+from labkit.observability.customers import try_order
 from labkit.observability.logs import app_logs
+from labkit.observability.pages import acknowledge, notice_table, wait_for_notice
+from labkit.observability.timeline import timeline_chart, timeline_frame
 from labkit.observability.versions import version_chart
-from labkit.observability.views import delivery_frame, latency_chart, panel_chart, promotion_chart
+from labkit.observability.views import delivery_frame, latency_chart, panel_chart, panel_queries, promotion_chart
 from labkit.preflight import preflight
 from labkit.promotion import (
     approve,
+    create_freight,
     ensure_promotion,
     evidence,
     find_stage,
@@ -24,6 +42,7 @@ from labkit.promotion import (
     freight_to_promote,
     gate_results,
     gate_table,
+    hold,
     promotion_diff,
     promotion_table,
     pull_request,
@@ -31,6 +50,7 @@ from labkit.promotion import (
     request_promotion,
     rollback,
     rollback_candidates,
+    source_diff,
     stage_table,
     try_approval,
     try_promotion,
@@ -43,23 +63,39 @@ from labkit.promotion import (
     wait_for_stage,
     wait_for_verification,
 )
+from labkit.scenarios.feature import begin_feature, feature_facts
+from labkit.scenarios.hotfix import begin_hotfix, hotfix_facts, production_freight
+from labkit.scenarios.rollback import begin_rollback, rollback_facts
+from labkit.services.argocd import sync_application
 from labkit.toolchain import find_tools
 from labkit.urls import lab_urls
 
 __all__ = [
+    "acknowledge",
+    "alert_table",
     "app_logs",
+    "app_page",
     "approve",
+    "begin_feature",
+    "begin_hotfix",
+    "begin_rollback",
+    "build_feature",
+    "build_hotfix",
     "build_release",
     "check",
     "choose",
     "create_clusters",
+    "create_freight",
     "defect_table",
     "delivery_frame",
     "down",
     "drift_chart",
     "drift_frame",
+    "ensure_bug",
+    "ensure_defect",
     "ensure_promotion",
     "evidence",
+    "feature_facts",
     "find_orders",
     "find_stage",
     "find_tools",
@@ -68,6 +104,8 @@ __all__ = [
     "freight_to_promote",
     "gate_results",
     "gate_table",
+    "hold",
+    "hotfix_facts",
     "install_argocd",
     "install_kargo",
     "introduce_defect",
@@ -75,30 +113,44 @@ __all__ = [
     "lab_urls",
     "latency_chart",
     "load_lab",
+    "merge_hotfix",
+    "notice_table",
     "panel_chart",
+    "panel_queries",
     "pipeline_chart",
     "place_order",
     "preflight",
+    "preview_branch",
+    "production_freight",
     "promote_freight",
     "promotion_chart",
     "promotion_diff",
     "promotion_table",
     "pull_request",
     "reject",
+    "release_branch",
     "request_promotion",
     "rollback",
     "rollback_candidates",
+    "rollback_facts",
     "schema_step_table",
     "schema_table",
+    "source_diff",
     "stage_table",
+    "sync_application",
     "take_schema_step",
+    "timeline_chart",
+    "timeline_frame",
     "try_approval",
+    "try_markup",
+    "try_order",
     "try_promotion",
     "try_rollback",
     "unfreeze",
     "unhold",
     "validate",
     "version_chart",
+    "wait_for_notice",
     "wait_for_pull_request",
     "wait_for_rollback",
     "wait_for_stage",

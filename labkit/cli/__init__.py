@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from labkit.cli import lab, observability, promotions, reports
+from labkit.cli import lab, observability, promotions, reports, scenarios
 from labkit.cli.shared import cli
 from labkit.errors import LabError
 
 # Importing these modules is what gives `cli` its commands.
-__all__ = ["cli", "lab", "main", "observability", "promotions", "reports"]
+__all__ = ["cli", "lab", "main", "observability", "promotions", "reports", "scenarios"]
 
 
 def main() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 
 import click
 
 from labkit.cli.shared import cli, output, show
 from labkit.config import load_lab
 from labkit.observability.dashboards import FOLDER, write_dashboards
+from labkit.observability.events import read_events
 from labkit.observability.pages import acknowledge as acknowledge_page
 from labkit.observability.pages import notice_table
 
@@ -68,6 +70,17 @@ def app_logs(environment: str, tier: str, level: str, since: int, request_id: st
         return
     for row in found.itertuples():
         click.echo(f"{row.pod}  {row.text}")
+
+
+@cli.command()
+@click.option(
+    "--since", "minutes", default=0, type=click.FloatRange(min=0), help="How many minutes to look back; all where 0."
+)
+@output
+def timeline(minutes: float, output: str) -> None:
+    """What has happened, in order of time: Git, CI, Kargo, verification, Argo CD, alerts."""
+    since = datetime.now(UTC) - timedelta(minutes=minutes) if minutes else None
+    show(read_events(load_lab(), since=since), output)
 
 
 @cli.group()

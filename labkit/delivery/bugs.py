@@ -94,7 +94,7 @@ def push_hotfix(lab: Lab, bug: Bug, version: str, revision: str) -> Branch:
     copy = start_branch(lab, branch, at=revision)
     _replace(copy, bug, bug.wrong, bug.right, f"{bug.tier} {version}")
     test = f"{bug.tier}/tests/test_escaping_{bug.field}.py"
-    copy.write({test: render(f"{_FOLDER}/test_escaping.py", field=bug.field).encode()})
+    copy.write({test: render(f"{_FOLDER}/test_escaping.py.jinja", field=bug.field).encode()})
     write_version(copy, bug.tier, version_of(copy, bug.tier).bump_patch())
     return push_branch(lab, copy, branch, f"{bug.tier}: fix {bug.bug}")
 

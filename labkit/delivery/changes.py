@@ -68,8 +68,13 @@ def push(lab: Lab, copy: WorkingCopy, tiers: Iterable[str], message: str) -> Pus
     for tier in tiers:
         raised = semver.Version.parse(_version(copy, tier)).bump_patch()
         copy.write({f"{tier}/VERSION": f"{raised}\n".encode()})
-    commit = copy.commit_and_push(message)
-    return Pushed(commit, {tier: _version(copy, tier) for tier in lab.tiers})
+    copy.commit_and_push(message)
+    return head(lab, copy)
+
+
+def head(lab: Lab, copy: WorkingCopy) -> Pushed:
+    """The commit that a working copy holds."""
+    return Pushed(copy.head, {tier: _version(copy, tier) for tier in lab.tiers})
 
 
 def _version(copy: WorkingCopy, tier: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import yaml
 
 from labkit.config import SOURCE_REPO, Lab
-from labkit.delivery.changes import Pushed, add_migration, apply, fits, has_migration, push, source_of_the_app
+from labkit.delivery.changes import Pushed, add_migration, apply, fits, has_migration, head, push, source_of_the_app
 from labkit.delivery.git import WorkingCopy
 from labkit.errors import LabError, UsageError
 from labkit.paths import DATA
@@ -61,6 +61,13 @@ def find_defect(name: str) -> Defect:
         if row.defect == name:
             return row
     raise UsageError(f"There is no defect {name!r}", todo=f"use one of: {', '.join(row.defect for row in table)}")
+
+
+def pushed_defect(lab: Lab, name: str) -> Pushed | None:
+    """The head of `main`, where it has a defect; nothing where it has not."""
+    patch = (_FOLDER / f"{find_defect(name).defect}.patch").read_text()
+    copy = source_of_the_app(lab)
+    return None if fits(copy, patch, "--reverse") else head(lab, copy)
 
 
 def push_defect(lab: Lab, name: str) -> Pushed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -11,13 +12,74 @@ import jinja2
 import yaml
 
 from labkit.config import Lab
+from labkit.errors import UsageError
 from labkit.paths import DATA, REPO
+from labkit.tables import Record, Table
 
 SOURCE = DATA / "observability" / "alerts.yaml"
 RUNBOOKS = "docs/runbooks"
 _templates = jinja2.Environment(
     variable_start_string="<<", variable_end_string=">>", undefined=jinja2.StrictUndefined, autoescape=False
 )
+
+
+@dataclass(frozen=True, repr=False)
+class AlertRule(Record):
+    """An alert in one environment.
+
+    Attributes:
+        alert: Its name.
+        environment: Where.
+        severity: `info`, `warning` or `critical`: by this Alertmanager decides who hears of it.
+        lasting: How long it must have been so.
+        threshold: The number that it compares with, in the unit of its query.
+        query: PromQL.
+    """
+
+    alert: str
+    environment: str
+    severity: str
+    lasting: str
+    threshold: float
+    query: str
+
+
+class AlertRuleTable(Table[AlertRule]):
+    """Alerts by environment."""
+
+    title = "Alert rules"
+    columns = ("alert", "environment", "severity", "lasting", "threshold", "query")
+
+
+def alert_table(lab: Lab, alert: str = "") -> AlertRuleTable:
+    """The alert rules by environment.
+
+    Args:
+        lab: The lab.
+        alert: The rules of this alert only.
+
+    Raises:
+        UsageError: There is no such alert.
+    """
+    source = yaml.safe_load(SOURCE.read_text())
+    names = [item["name"] for item in source["alerts"]]
+    if alert and alert not in names:
+        raise UsageError(f"There is no alert {alert!r}", todo=f"use one of: {', '.join(names)}")
+    return AlertRuleTable(
+        tuple(
+            AlertRule(
+                alert=item["name"],
+                environment=environment.name,
+                severity=source["severities"][environment.name],
+                lasting=item["for"][environment.name],
+                threshold=item["threshold"][environment.name],
+                query=rule["expr"],
+            )
+            for environment in lab.environments
+            for item, rule in zip(source["alerts"], _rules(source, environment.name, ""), strict=True)
+            if alert in ("", item["name"])
+        )
+    )
 
 
 def alert_rules(lab: Lab, dashboards_url: str) -> dict[str, Any]:

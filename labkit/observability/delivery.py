@@ -22,7 +22,7 @@ from labkit.delivery.gitea import gitea_as
 from labkit.errors import UsageError
 from labkit.observability.alerts import alert_hold
 from labkit.observability.pages import notice_table
-from labkit.promotion.freight import time_of
+from labkit.promotion.freight import REVISION, time_of
 from labkit.promotion.promotion import promotion_table
 from labkit.promotion.verification import Verification, verification_table
 from labkit.rules import rules
@@ -36,7 +36,6 @@ REWORK_RATE = "deployment rework rate"
 UNITS = {LEAD_TIME: "s", FREQUENCY: "per day", RECOVERY_TIME: "s", FAIL_RATE: "ratio", REWORK_RATE: "ratio"}
 _COLUMNS = ("environment", "metric", "value", "unit", "n")
 _REPO = repo_path(SOURCE_REPO)
-_REVISION = "org.opencontainers.image.revision"
 _PAGE = 50  # the most that Gitea gives at once: its [api] MAX_RESPONSE_ITEMS
 _DAY = timedelta(days=1)
 
@@ -366,7 +365,7 @@ def read_deployments(lab: Lab) -> tuple[Deployment, ...]:
 
 def _revisions(freight: Mapping[str, Any]) -> tuple[str, ...]:
     """The commits that a Freight's images were built from: several, where a release left a tier as it was."""
-    found = {(image.get("annotations") or {}).get(_REVISION, "") for image in freight.get("images") or []}
+    found = {(image.get("annotations") or {}).get(REVISION, "") for image in freight.get("images") or []}
     return tuple(sorted(found - {""}))
 
 

@@ -29,6 +29,7 @@ class Notice(Record):
         acknowledged_by: Who has taken it.
         started: When the alert began to fire.
         received: When it reached the pager.
+        acknowledged: When somebody took it; nothing where nobody has.
         resolved: When it was over; nothing while it lasts.
         runbook: Address of what to do.
         dashboard: Address of what to look at.
@@ -44,6 +45,7 @@ class Notice(Record):
     acknowledged_by: str
     started: datetime
     received: datetime
+    acknowledged: datetime | None
     resolved: datetime | None
     runbook: str
     dashboard: str
@@ -129,8 +131,14 @@ def _notice(item: dict[str, Any]) -> Notice:
         acknowledged_by=item["acknowledged_by"],
         started=datetime.fromisoformat(item["started"]),
         received=datetime.fromtimestamp(item["received"], UTC),
-        resolved=datetime.fromtimestamp(item["resolved"], UTC) if item["resolved"] else None,
+        acknowledged=_moment(item["acknowledged"]),
+        resolved=_moment(item["resolved"]),
         runbook=item["runbook"],
         dashboard=item["dashboard"],
         id=item["id"],
     )
+
+
+def _moment(seconds: float) -> datetime | None:
+    """A time as the pager writes it: 0 where it has not come."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

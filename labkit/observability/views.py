@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -15,6 +16,7 @@ from labkit.observability.figures import latency_figure, panel_figure
 from labkit.observability.panels import Panel, find_dashboard
 from labkit.observability.series import panel_frame
 from labkit.promotion import promotion_table
+from labkit.tables import Record, Table
 
 _COMPARISON = "performance-comparison"
 _QUANTILES = ("p50", "p95", "p99")
@@ -48,6 +50,38 @@ def panel_chart(lab: Lab, dashboard: str, title: str, *, environment: str = "pro
     """
     panel = find_panel(dashboard, title)
     return panel_figure(panel, panel_frame(lab, panel, environment, minutes), _colours(lab))
+
+
+@dataclass(frozen=True, repr=False)
+class Query(Record):
+    """A query of a panel: what its series are called, their unit as Grafana names it, and PromQL."""
+
+    shows: str
+    unit: str
+    promql: str
+
+
+class QueryTable(Table[Query]):
+    """The queries of a panel."""
+
+    title = "Queries"
+    columns = ("shows", "unit", "promql")
+
+
+def panel_queries(lab: Lab, dashboard: str, title: str, *, environment: str = "prod") -> QueryTable:
+    """What a dashboard's panel asks of Prometheus.
+
+    Args:
+        lab: The lab.
+        dashboard: The dashboard, such as `performance-comparison`.
+        title: The panel's title.
+        environment: Which one, where the dashboard shows one at a time.
+    """
+    panel = find_panel(dashboard, title)
+    filled = panel.filled(lab.environment(environment).name)
+    return QueryTable(
+        tuple(Query(legend, panel.unit, query) for legend, query in zip(panel.legends, filled, strict=True))
+    )
 
 
 def latency_chart(lab: Lab, *, minutes: float = 15) -> go.Figure:

@@ -1,7 +1,7 @@
 """The verbs on Kargo's resources: look at Freight and Stages, promote, validate, approve, roll back, hold, freeze."""
 
 from labkit.promotion.approval import approve, merge_pull_request, promote, reject, try_approval
-from labkit.promotion.diff import Change, Diff, promotion_diff
+from labkit.promotion.diff import Change, Diff, SourceDiff, promotion_diff, source_diff
 from labkit.promotion.evidence import Evidence, evidence, write_evidence
 from labkit.promotion.freeze import Freeze, FreezeTable, freeze, freeze_table, unfreeze
 from labkit.promotion.freight import (
@@ -72,6 +72,7 @@ __all__ = [
     "PullRequest",
     "PullRequestTable",
     "Refusal",
+    "SourceDiff",
     "Stage",
     "StageTable",
     "Validation",
@@ -107,6 +108,7 @@ __all__ = [
     "reverify",
     "rollback",
     "rollback_candidates",
+    "source_diff",
     "stage_table",
     "try_approval",
     "try_promotion",

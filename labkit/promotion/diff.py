@@ -1,4 +1,4 @@
-"""See before you promote: what a Freight would change in a Stage's cluster."""
+"""Differences: what a Freight would change in a Stage's cluster, and how the source of two Freights differs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import yaml
 from rich.text import Text
 
 from labkit.clusters import kube
-from labkit.config import APPLICATION, GITOPS_REPO, NAMESPACE, Environment, Lab
+from labkit.config import APPLICATION, GITOPS_REPO, NAMESPACE, PROJECT, SOURCE_REPO, Environment, Lab
 from labkit.delivery.git import working_copy
+from labkit.errors import LabError, UsageError
 from labkit.process import run
-from labkit.promotion.freight import Freight, find_freight
+from labkit.promotion.freight import REVISION, Freight, find_freight, versions_of
 from labkit.promotion.promotion import freight_to_promote
+from labkit.services.kargo import KARGO_API
 from labkit.templates import read_manifests
 
 ARGOCD_MANAGER = "argocd-controller"
@@ -41,8 +43,30 @@ class Change:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Diff:
+class _Lines:
+    """Shows the lines of a diff, in a terminal and in a notebook."""
+
+    def _lines(self) -> list[str]:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Text:
+        return Text("\n").join(Text(line, style=_COLOURS.get(line[:1], "")) for line in self._lines())
+
+    def _repr_html_(self) -> str:
+        shown = "\n".join(
+            f"<span style='color:{_COLOURS.get(line[:1], 'inherit')}'>{html.escape(line)}</span>"
+            for line in self._lines()
+        )
+        return f"<pre style='overflow-x:auto;white-space:pre;font-family:monospace;font-size:90%'>{shown}</pre>"
+
+
+@dataclass(frozen=True, repr=False)
+class Diff(_Lines):
     """What a Freight would change in a Stage's cluster.
 
     Attributes:
@@ -87,20 +111,32 @@ class Diff:
             lines += ["", f"{change.action} {change.kind} {change.name}", *change.lines]
         return lines
 
-    def __str__(self) -> str:
-        return "\n".join(self._lines())
 
-    __repr__ = __str__
+@dataclass(frozen=True, repr=False)
+class SourceDiff(_Lines):
+    """How the source of a tier differs between two Freights.
 
-    def __rich__(self) -> Text:
-        return Text("\n").join(Text(line, style=_COLOURS.get(line[:1], "")) for line in self._lines())
+    Attributes:
+        tier: The tier.
+        before: Alias of the one Freight.
+        after: Alias of the other.
+        versions: The tier's versions in them.
+        commits: The commits that its images were built from.
+        lines: A unified diff; none where both were built from the same source.
+    """
 
-    def _repr_html_(self) -> str:
-        shown = "\n".join(
-            f"<span style='color:{_COLOURS.get(line[:1], 'inherit')}'>{html.escape(line)}</span>"
-            for line in self._lines()
-        )
-        return f"<pre style='overflow-x:auto;white-space:pre;font-family:monospace;font-size:90%'>{shown}</pre>"
+    tier: str
+    before: str
+    after: str
+    versions: tuple[str, str]
+    commits: tuple[str, str]
+    lines: tuple[str, ...]
+
+    def _lines(self) -> list[str]:
+        first, second = self.versions
+        one, other = (commit[:7] for commit in self.commits)
+        head = f"{self.tier} {first} (Freight {self.before}, commit {one}) → {second} (Freight {self.after}, {other})"
+        return [head, *self.lines]
 
 
 def promotion_diff(lab: Lab, source: str, target: str, *, freight: str = "") -> Diff:
@@ -132,6 +168,36 @@ def promotion_diff(lab: Lab, source: str, target: str, *, freight: str = "") -> 
         else:
             unchanged += 1
     return Diff(target, chosen.alias, chosen.versions, tuple(changes), unchanged)
+
+
+def source_diff(lab: Lab, before: str, after: str, *, tier: str) -> SourceDiff:
+    """How the source of a tier differs between two Freights, by the commits that their images were built from.
+
+    Args:
+        lab: The lab.
+        before: Alias or name of the one Freight.
+        after: Alias or name of the other.
+        tier: The tier.
+
+    Raises:
+        UsageError: There is no such tier, or no such Freight.
+        LabError: An image does not say which commit it was built from.
+    """
+    if tier not in lab.tiers:
+        raise UsageError(f"There is no tier {tier!r}", todo=f"use one of: {', '.join(lab.tiers)}")
+    one, other = find_freight(lab, before), find_freight(lab, after)
+    commits = (_revision(lab, one, tier), _revision(lab, other, tier))
+    lines = working_copy(lab, SOURCE_REPO, "viewer").git("diff", *commits, "--", tier).splitlines()
+    return SourceDiff(tier, one.alias, other.alias, (one.versions[tier], other.versions[tier]), commits, tuple(lines))
+
+
+def _revision(lab: Lab, freight: Freight, tier: str) -> str:
+    manifest = kube(lab, lab.control).need(KARGO_API, "Freight", freight.name, PROJECT)
+    for image in manifest.get("images") or []:
+        revision = (image.get("annotations") or {}).get(REVISION, "")
+        if tier in versions_of([image]) and revision:
+            return str(revision)
+    raise LabError(f"The image of {tier} in Freight {freight.alias} does not say which commit it was built from")
 
 
 def _rendered(lab: Lab, environment: Environment, freight: Freight) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from labkit.services.kargo import KARGO_API
 from labkit.tables import Record, Table
 from labkit.wait import wait_for
 
-_REVISION = "org.opencontainers.image.revision"
+# The annotation by which an image says what it was built from.
+REVISION = "org.opencontainers.image.revision"
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +87,7 @@ def versions_of(images: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _revisions_of(images: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    found = {image["repoURL"].rpartition("/")[2]: (image.get("annotations") or {}).get(_REVISION) for image in images}
+    found = {image["repoURL"].rpartition("/")[2]: (image.get("annotations") or {}).get(REVISION) for image in images}
     return {tier: revision for tier, revision in found.items() if revision}
 
 

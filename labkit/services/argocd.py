@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from labkit.errors import LabError
 from labkit.passwords import password
 from labkit.process import LOOPBACK
 from labkit.services.supervisor import Service, Supervisor
+from labkit.tables import Record
 from labkit.templates import manifests, read_manifests
 from labkit.toolchain import Toolset
 from labkit.wait import wait_for
 
 APPLICATION_API = "argoproj.io/v1alpha1"
 VERIFIER = "verification"
+# Argo CD's own account, with all rights. None of the lab's people may sync PRE or PROD.
+ADMIN = "admin"
 REFRESH = "argocd.argoproj.io/refresh"
 _RESYNC_SECONDS = "30"
 
@@ -61,7 +65,7 @@ def ensure_argocd(lab: Lab, tools: Toolset, environment: Environment) -> None:
         )
     )
     if api.get("v1", "Secret", "argocd-secret", ARGOCD_NAMESPACE) is None:
-        hashes = {name: _hash(password(lab, f"argocd-{name}")) for name in ("admin", *people)}
+        hashes = {name: _hash(password(lab, f"argocd-{name}")) for name in (ADMIN, *people)}
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         api.apply(*manifests("argocd/secret.yaml", namespace=ARGOCD_NAMESPACE, people=people, hashes=hashes, now=now))
     api.wait_for_crds(crds)
@@ -266,12 +270,80 @@ class ArgoCD:
         self.request("POST", f"/applications/{application}/sync", {})
 
 
+@dataclass(frozen=True, repr=False)
+class Synced(Record):
+    """A sync of an Application, as Argo CD describes it.
+
+    Attributes:
+        context: The kubectl context.
+        phase: Argo CD's word for how it went.
+        message: What Argo CD says of it.
+        by: The account that asked for it.
+        revision: The commit that was synced to.
+        sync: Argo CD's word for whether the cluster is as Git says, afterwards.
+        health: Argo CD's word for the health of the objects, afterwards.
+    """
+
+    context: str
+    phase: str
+    message: str
+    by: str
+    revision: str
+    sync: str
+    health: str
+
+
+def sync_application(lab: Lab, environment: str, *, as_account: str) -> Synced:
+    """Bring a cluster back to what its branch in Git says, and wait until it is Synced and Healthy.
+
+    Nothing new comes in by this: PROD's branch moves by merged pull requests only.
+
+    Args:
+        lab: The lab.
+        environment: The environment's name.
+        as_account: Argo CD's account that asks: `admin`; in DEV also `developer`.
+
+    Raises:
+        LabError: That account may not, or it is not Synced and Healthy in time.
+    """
+    where = lab.environment(environment)
+    before = kube(lab, where).need(APPLICATION_API, "Application", APPLICATION, ARGOCD_NAMESPACE)
+    ArgoCD(lab, where, as_account).sync(APPLICATION)
+    done = wait_for(
+        f"a sync of Application {APPLICATION} in {where.context}",
+        lambda: kube(lab, where).need(APPLICATION_API, "Application", APPLICATION, ARGOCD_NAMESPACE),
+        lambda app: _finished(app) not in ("", _finished(before)),
+        describe=lambda app: _operation(app).get("phase", "not begun"),
+        timeout=lab.limits.promotion_seconds,
+        todo=f"`labkit logs argocd-application-controller-{where.name}`",
+    )
+    operation = _operation(done)
+    sync, health = application_state(wait_for_application(lab, where))
+    return Synced(
+        context=where.context,
+        phase=operation["phase"],
+        message=operation.get("message", ""),
+        by=(operation["operation"].get("initiatedBy") or {}).get("username", ""),
+        revision=operation["syncResult"]["revision"],
+        sync=sync,
+        health=health,
+    )
+
+
+def _operation(application: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (application.get("status") or {}).get("operationState") or {}
+
+
+def _finished(application: Mapping[str, Any]) -> str:
+    return str(_operation(application).get("finishedAt") or "")
+
+
 def verification_token(lab: Lab, environment: Environment) -> str:
     """A token that may read Applications, for Kargo's verification: made once."""
 
     def make() -> str:
         path = f"/account/{VERIFIER}/token"
-        return str(ArgoCD(lab, environment, "admin").request("POST", path, {"id": "kargo"})["token"])
+        return str(ArgoCD(lab, environment, ADMIN).request("POST", path, {"id": "kargo"})["token"])
 
     return password(lab, f"argocd-{VERIFIER}-{environment.name}", make)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
@@ -14,9 +15,25 @@ from _labkit import rollout_state
 from labkit.checks import check, seed_versions
 from labkit.config import Lab
 from labkit.kubectl import kubectl
+from labkit.observability.pages import notice_table
 from labkit.paths import NOTEBOOKS
 from labkit.process import PYTHON, run
 from labkit.runner import notebook_files, run_notebooks
+
+# The verbs of kubectl that notebooks use. Those that change something are run by their notebook alone.
+READS = {"config", "get", "logs"}
+CHANGES = {"scale"}
+_OPTIONS_WITH_VALUE = {"--as", "--context", "-n"}
+
+
+def _verb(command: str) -> str:
+    words = iter(shlex.split(command)[1:])
+    for word in words:
+        if word in _OPTIONS_WITH_VALUE:
+            next(words)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def _commands() -> list[str]:
@@ -78,7 +95,11 @@ def shell(lab: Lab) -> dict[str, str]:
     return {name: variables[name] for name in ("KUBECONFIG", "KUBECACHEDIR", "PATH")}
 
 
-@pytest.mark.parametrize("command", _commands())
+def test_of_every_command_shown_it_is_known_whether_it_changes_something() -> None:
+    assert {_verb(command) for command in _commands()} == READS | CHANGES
+
+
+@pytest.mark.parametrize("command", [command for command in _commands() if _verb(command) in READS])
 def test_commands_shown_in_the_notebooks_work_in_a_shell(shell: dict[str, str], command: str) -> None:
     assert run(shlex.split(command), env=shell).strip()
 
@@ -128,3 +149,17 @@ def test_comparing_the_environments_draws_what_was_measured(lab: Lab) -> None:
     names = {trace.get("name") for trace in drawn}
     assert len(figures) == 7
     assert {environment.name for environment in lab.environments} <= names, names
+
+
+@pytest.mark.usefixtures("in_the_lab")
+def test_a_fault_in_prod_pages_and_is_repaired_from_git(lab: Lab) -> None:
+    before = rollout_state(lab, "prod")
+    began = datetime.now(UTC)
+    run_notebooks(lab, ["08-observability"])
+    (page,) = [row for row in notice_table(lab) if row.alert == "AppUnreachable" and row.received > began]
+    assert (page.channel, page.environment, page.state) == ("page", "prod", "resolved")
+    assert page.acknowledged_by == "on-call-primary"
+    after = rollout_state(lab, "prod")
+    assert (after["revision"], after["images"]) == (before["revision"], before["images"])
+    assert len(after["pods"]) == len(before["pods"])
+    assert check(lab, "as-git-says").found

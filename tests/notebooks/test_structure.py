@@ -94,7 +94,10 @@ def test_every_step_that_changes_something_is_followed_by_a_check(file: Path) ->
 
 
 def _changes(source: str) -> bool:
-    verbs = ("create_clusters(", "install_", "build_release(", "promote_freight(", "merge_pull_request(", "down(")
+    verbs = (
+        *("create_clusters(", "install_", "build_release(", "promote_freight(", "merge_pull_request(", "down("),
+        *("introduce_defect(", "fix_defect(", "sync_application(", "acknowledge(", " scale "),
+    )
     return "import" not in source and any(verb in source for verb in verbs)
 
 

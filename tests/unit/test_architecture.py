@@ -22,6 +22,7 @@ LAYERS = {
         "labkit.checks",
         "labkit.report",
     ),
+    "stories told with the verbs": ("labkit.scenarios",),
     "the lab as a whole": (
         "labkit.demo_app",
         "labkit.deploy",
@@ -73,6 +74,7 @@ DEFERRED = {
     ("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together",
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
     ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
+    ("labkit.cli.scenarios", "labkit.scenarios.rollback"): "pandas, too",
 }
 
 # Who asks which engine reconciles Kargo's resources, and for what; nobody else may.

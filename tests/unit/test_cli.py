@@ -42,8 +42,10 @@ VERBS = {
     "report promotion",
     "rollback",
     "run",
+    "scenario rollback",
     "setup",
     "status",
+    "timeline",
     "tools",
     "unfreeze",
     "unhold",
@@ -52,7 +54,17 @@ VERBS = {
     "validate",
 }
 # Commands that tell something, and change nothing: programs read their answer as JSON.
-READS = ("clusters status", "get freight", "get promotions", "get stages", "preflight", "status", "tools", "urls")
+READS = (
+    "clusters status",
+    "get freight",
+    "get promotions",
+    "get stages",
+    "preflight",
+    "status",
+    "timeline",
+    "tools",
+    "urls",
+)
 
 
 def _commands(group=lab_cli.cli, *above):

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from labkit.config import load_lab
-from labkit.observability.alerts import alert_hold, alert_rules
+from labkit.errors import UsageError
+from labkit.observability.alerts import alert_hold, alert_rules, alert_table
 from labkit.paths import DATA, REPO, LabHome
 from labkit.process import run
 from labkit.templates import render
@@ -53,6 +54,21 @@ def test_dev_informs_pre_warns_and_prod_pages(rules, environment, severity):
     (group,) = [group for group in rules["groups"] if group["name"] == environment]
     assert [item["alert"] for item in group["rules"]] == ALERTS
     assert {item["labels"]["severity"] for item in group["rules"]} == {severity}
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_the_table_says_what_the_rules_say(rules, tmp_path, alert):
+    table = alert_table(load_lab(LabHome(tmp_path / "lab")), alert)
+    assert [row.environment for row in table] == list(ENVIRONMENTS)
+    for row in table:
+        written = rule(rules, row.environment, alert)
+        assert (row.query, row.lasting) == (written["expr"], written["for"])
+        assert row.severity == written["labels"]["severity"]
+
+
+def test_the_table_of_an_alert_that_is_not_there_is_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match="no alert 'AppSad'"):
+        alert_table(load_lab(LabHome(tmp_path / "lab")), "AppSad")
 
 
 @pytest.mark.parametrize("alert", ALERTS)
