@@ -142,6 +142,17 @@ def schema_show(output: str) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.option("--solution", is_flag=True, help="Of an exercise: show the commands that solve it.")
+def check(name: str, solution: bool) -> None:
+    """Check a piece of work: done, or not yet, with what is missing and a hint."""
+    # Tables take longer to import than all else together, and most commands do without.
+    from labkit import checks
+
+    out.print(checks.solution(name) if solution else checks.check(load_lab(), name), markup=False, soft_wrap=True)
+
+
+@cli.command()
 @click.option("--purge", is_flag=True, help="Delete the lab's folder too.")
 def down(purge: bool) -> None:
     """Stop everything that belongs to the lab."""

@@ -48,5 +48,5 @@ def _announce(copy: WorkingCopy, text: str) -> None:
     style = (DATA / _FOLDER / "announcement.css").read_text()
     if style not in theme.read_text():
         theme.write_text(theme.read_text() + style)
-    test = f"{_TIER}/tests/test_announcement.py.jinja"
+    test = f"{_TIER}/tests/test_announcement.py"
     copy.write({test: render(f"{_FOLDER}/test_announcement.py.jinja", text=text).encode()})

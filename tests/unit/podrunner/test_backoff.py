@@ -38,7 +38,7 @@ def test_no_pause_is_longer_than_the_longest(spans):
     back_off, moment = BackOff(KUBELET), 0.0
     for span in spans:
         until = back_off.until(moment)
-        assert 0 <= until - moment <= KUBELET.longest
+        assert moment <= until <= moment + KUBELET.longest
         back_off.next(moment)
         assert KUBELET.first <= back_off.seconds <= KUBELET.longest
         moment = until + span

@@ -1,0 +1,107 @@
+"""Checks of gates, approvals and records of Promotions."""
+
+from __future__ import annotations
+
+import json
+
+from labkit.checks.check import expect, register
+from labkit.config import GITOPS_REPO, PROJECT, Lab
+from labkit.delivery.git import repo_path
+from labkit.delivery.gitea import gitea_as
+from labkit.kubectl import kubectl
+from labkit.promotion import freight_table, promotion_table
+from labkit.rules import GATES
+from labkit.status import running_versions
+
+
+@register("gate-held", "introduce slow-query, wait for DEV, and promote it to PRE")
+def _gate_held(lab: Lab) -> str:
+    """By the AnalysisRuns of PRE and by what its cluster runs, where the gate's verdict came from a Job."""
+    where = f"kubectl --context {lab.control.context} -n {PROJECT}"
+    runs = json.loads(kubectl(lab, f"{where} get analysisruns -l kargo.akuity.io/stage=pre -o json").output)["items"]
+    results = [item for run in runs for item in (run.get("status") or {}).get("metricResults") or []]
+    if ("performance-test", "Failed") not in [(item["name"], item["phase"]) for item in results]:
+        raise AssertionError("no AnalysisRun of pre has a failed performance-test")
+    newest = promotion_table(lab, "pre")[0]
+    if not newest.rolled_back_from:
+        raise AssertionError(f"the newest Promotion of pre, {newest.promotion}, is no rollback")
+    left = {item.name: item for item in freight_table(lab)}[newest.rolled_back_from]
+    if "pre" in left.verified_in:
+        raise AssertionError(f"Freight {left.alias} is verified in pre")
+    running = running_versions(lab, lab.environment("pre"))
+    if running == left.versions:
+        raise AssertionError(f"PRE still runs Freight {left.alias}")
+    return f"PRE refused Freight {left.alias}, went back, and runs {running}"
+
+
+@register("prod-refuses-unverified", "PROD must run Freight that was verified in PRE, and nothing else")
+def _prod_refuses_unverified(lab: Lab) -> str:
+    """By all Promotions that exist, and by what runs in PROD's cluster."""
+    freight = {item.name: item for item in freight_table(lab)}
+    for promotion in promotion_table(lab, "prod"):
+        if "pre" not in freight[promotion.freight_name].verified_in:
+            raise AssertionError(f"{promotion.promotion} was accepted, though its Freight is not verified in pre")
+    newest = dict(lab.releases[-1].versions)
+    if running_versions(lab, lab.environment("prod")) == newest:
+        raise AssertionError(f"PROD runs {newest}")
+    return "no Promotion exists that takes unverified Freight to prod, and PROD runs what it ran"
+
+
+@register("prod-not-moved", "nothing may reach PROD but by a merged pull request: `labkit get promotions --stage prod`")
+def _prod_not_moved(lab: Lab) -> str:
+    """By the commits of PROD's branch, and by what runs in its cluster."""
+    oldest = dict(lab.releases[0].versions)
+    expect(running_versions(lab, lab.environment("prod")), oldest, "versions in PROD")
+    viewer, prod = gitea_as(lab, "viewer"), lab.destination("prod")
+    pulls = viewer.pull_requests(repo_path(GITOPS_REPO), "closed")
+    merged = {pull["merge_commit_sha"] for pull in pulls if pull["merged"]}
+    head = viewer.branch_commit(repo_path(GITOPS_REPO), prod.branch)
+    if head not in merged:
+        raise AssertionError(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
+    return "PROD runs what it ran, and its branch holds merged pull requests only"
+
+
+@register("prod-runs-candidate", "run notebook 10-promotion-in-depth, up to its third Promotion")
+def _prod_runs_candidate(lab: Lab) -> str:
+    """By the Deployments in PROD's cluster, where Kargo only wrote to Git."""
+    wanted = dict(lab.releases[1].versions)
+    expect(running_versions(lab, lab.environment("prod")), wanted, "versions in PROD")
+    return "PROD runs " + ", ".join(f"{tier} {version}" for tier, version in wanted.items())
+
+
+@register("evidence", "run notebook 10-promotion-in-depth; `labkit logs promotion-guard` says what was recorded")
+def _evidence(lab: Lab) -> str:
+    """By the files, where the Promotions are Kargo's."""
+    records = [json.loads(file.read_text()) for file in lab.home.evidence.glob("prod.*.json")]
+    merged = [item for item in records if item["promotion"]["phase"] == "Succeeded" and item["pull_request"]]
+    if not merged:
+        raise AssertionError("there is no record of a Promotion that was merged into PROD")
+    for item in merged:
+        name, people = (
+            item["promotion"]["promotion"],
+            (item["promotion"]["requester"], item["pull_request"]["merged_by"]),
+        )
+        if people[0] == people[1] and not item["exceptions"]:
+            raise AssertionError(f"{name} was requested and merged by {people[0]}")
+        expect({gate["state"] for gate in item["gates"]}, {"success"}, f"gates of {name}")
+    rejected = [item for item in records if item["promotion"]["reason"].startswith("rejected")]
+    return f"{len(records)} records of Promotions to PROD: {len(merged)} merged, {len(rejected)} rejected with a reason"
+
+
+@register("prod-by-pull-request", "ask for a Promotion to prod, have qa sign it off, and release-manager approve it")
+def _prod_by_pull_request(lab: Lab) -> str:
+    """By the newest pull request in Gitea and its commit statuses, and by what runs in PROD's cluster."""
+    viewer, repo, prod = gitea_as(lab, "viewer"), repo_path(GITOPS_REPO), lab.destination("prod")
+    head = viewer.branch_commit(repo, prod.branch)
+    merged = [pull for pull in viewer.pull_requests(repo, "closed") if pull["merge_commit_sha"] == head]
+    if not merged:
+        raise AssertionError(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
+    expect(viewer.commit_statuses(repo, merged[0]["head"]["sha"]), dict.fromkeys(GATES, "success"), "gates")
+    newest = promotion_table(lab, "prod")[0]
+    expect(merged[0]["head"]["label"], f"kargo/promotion/{newest.promotion}", "branch that was merged last")
+    by = merged[0]["merged_by"]["login"]
+    if by == newest.requester:
+        raise AssertionError(f"{by} has asked for it and merged it")
+    wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
+    expect(running_versions(lab, prod.environment), wanted, "versions in PROD")
+    return f"{newest.requester} asked, {by} merged #{merged[0]['number']}, and PROD runs {wanted}"

@@ -1,0 +1,84 @@
+"""Checks of the stories: what a feature, a hotfix or a rollback has left behind."""
+
+from __future__ import annotations
+
+import json
+
+from labkit.checks.check import expect, register
+from labkit.config import HOTFIX, PREVIEW, PREVIEW_PROJECT, PRODUCTION, PROJECT, SOURCE_REPO, Lab
+from labkit.delivery.bugs import bug_table
+from labkit.delivery.git import repo_path
+from labkit.delivery.gitea import gitea_as
+from labkit.demo_app import app_page, try_markup
+from labkit.kubectl import kubectl
+from labkit.promotion import freight_table, promotion_table
+from labkit.status import running_versions
+
+
+@register("previewed", "run notebook 05-feature-development up to its preview; `labkit logs ci` says what was built")
+def _previewed(lab: Lab) -> str:
+    """By the pages of both, and by the Warehouse of the main line, where Kargo was asked for the Freight."""
+    page, dev = app_page(lab, PREVIEW), app_page(lab, "dev")
+    if not page.announcement or page.announcement == dev.announcement:
+        raise AssertionError(f"the preview announces {page.announcement or 'nothing'}, as DEV does")
+    where = f"kubectl --context {lab.control.context}"
+    found = json.loads(kubectl(lab, f"{where} -n {PROJECT} get freight -o json").output)["items"]
+    seen = [image["tag"] for item in found for image in item["images"] if "-feature-" in image["tag"]]
+    expect(seen, [], "builds of feature branches in the main line")
+    newest = freight_table(lab, project=PREVIEW_PROJECT)[0]
+    return f"the preview announces “{page.announcement}”, built as {newest.versions['frontend']}; DEV does not"
+
+
+@register("feature-released", "run notebook 05-feature-development, or `labkit scenario feature`")
+def _feature_released(lab: Lab) -> str:
+    """By the pages that people see, and by Git's merge, where Kargo's Stages were asked before."""
+    pages = {environment.name: app_page(lab, environment.name).announcement for environment in lab.environments}
+    if "" in pages.values() or len(set(pages.values())) != 1:
+        raise AssertionError(f"the environments announce {pages}")
+    merged = [
+        pull for pull in gitea_as(lab, "viewer").pull_requests(repo_path(SOURCE_REPO), "closed") if pull["merged"]
+    ]
+    if not merged:
+        raise AssertionError(f"no pull request of {SOURCE_REPO} was merged")
+    author, reviewer = merged[0]["user"]["login"], merged[0]["merged_by"]["login"]
+    if author == reviewer:
+        raise AssertionError(f"{author} has merged what {author} wrote")
+    return f"all three announce “{pages['prod']}”, written by {author}, merged by {reviewer}"
+
+
+@register("hotfixed", "run notebook 06-hotfix up to PROD, or `labkit scenario hotfix`")
+def _hotfixed(lab: Lab) -> str:
+    """By trying the bug on PROD's page, by the images in its cluster, and by the Promotion's own record."""
+    newest = promotion_table(lab, PRODUCTION)[0]
+    freight = {item.name: item for item in freight_table(lab)}[newest.freight_name]
+    expect(running_versions(lab, lab.environment(PRODUCTION)), freight.versions, "versions in PROD")
+    if HOTFIX not in freight.verified_in or "dev" in freight.verified_in:
+        raise AssertionError(f"Freight {freight.alias} was verified in {', '.join(freight.verified_in)}")
+    if not newest.emergency:
+        raise AssertionError(f"{newest.promotion} says of no emergency")
+    before = promotion_table(lab, PRODUCTION)[1].freight_name
+    replaced = {item.name: item for item in freight_table(lab)}[before].versions
+    changed = sorted(tier for tier, version in freight.versions.items() if version != replaced[tier])
+    expect(len(changed), 1, f"tiers that the hotfix changed ({', '.join(changed)})")
+    for bug in bug_table():
+        if bug.tier in changed and not try_markup(lab, PRODUCTION, bug.field).harmless:
+            raise AssertionError(f"{bug.bug} is still in PROD")
+    return f"PROD runs what it ran, but {changed[0]} {freight.versions[changed[0]]}, and shows markup as text"
+
+
+@register("fix-in-main-line", "merge the hotfix branch into main, lift DEV's hold, and promote the release to PRE")
+def _fix_in_main_line(lab: Lab) -> str:
+    """By trying the bug in DEV and PRE, and by the history of `main`, where Kargo was asked for the Freight."""
+    for stage in ("dev", "pre"):
+        for bug in bug_table():
+            if not try_markup(lab, stage, bug.field).harmless:
+                raise AssertionError(f"{bug.bug} is in {stage}")
+    commits = gitea_as(lab, "viewer").request(
+        "GET", f"/repos/{repo_path(SOURCE_REPO)}/commits", sha="main", limit=20, stat=False
+    )
+    merges = [item for item in commits if item["commit"]["message"].startswith("Merge hotfix/")]
+    if not merges:
+        raise AssertionError("none of the newest commits on main merges a hotfix branch")
+    hotfix = merges[0]["parents"][1]["sha"]
+    versions = running_versions(lab, lab.environment("dev"))
+    return f"main has the hotfix {hotfix[:7]}, and DEV runs frontend {versions['frontend']} with it"
