@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from labkit import checks
-from labkit.checks import NotYet, check, check_names, seed_versions
+from labkit.checks import NotYet, check, check_names, seed_versions, solution
+from labkit.checks.check import _checks
 from labkit.config import load_lab
 from labkit.errors import UsageError
 from labkit.paths import LabHome
@@ -60,9 +60,17 @@ def test_no_check_holds_where_there_is_no_lab(lab, name):
 
 @pytest.mark.parametrize("name", check_names())
 def test_every_check_says_by_which_route_it_looks(name):
-    function, hint = checks._checks[name]
-    assert function.__doc__.startswith("By "), "the docstring names the route"
-    assert hint
+    registered = _checks[name]
+    assert registered.look.__doc__.startswith("By "), "the docstring names the route"
+    assert registered.hint
+
+
+def test_an_exercise_has_a_solution_and_nothing_else_has():
+    exercises = [name for name in check_names() if name.startswith("exercise-")]
+    assert exercises
+    assert all(solution(name) for name in exercises)
+    with pytest.raises(UsageError, match="no exercise 'clusters'"):
+        solution("clusters")
 
 
 def test_the_seeds_versions_are_those_of_the_releases(lab):

@@ -240,7 +240,7 @@ def test_a_keyboard_interrupt_says_how_to_go_on(home):
             process.send_signal(signal.SIGINT)
             return process.poll() is not None
 
-        wait_for("the command to end", ended, timeout=60, interval=2)
+        wait_for("the command to end", ended, timeout=60, interval=10)
         errors = process.stderr.read()
         os.close(writer)
     finally:
