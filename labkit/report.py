@@ -17,7 +17,7 @@ import plotly.offline
 import yaml
 from nbconvert import HTMLExporter
 
-from labkit.charts import as_html, pipeline_chart
+from labkit.charts import pipeline_chart
 from labkit.config import Lab
 from labkit.drift import drift_chart, drift_figure, drift_frame
 from labkit.errors import LabError
@@ -31,6 +31,7 @@ from labkit.observability.views import delivery_frame, latency_chart, panel_char
 from labkit.quantities import duration
 from labkit.status import lab_status
 from labkit.templates import render
+from labkit.theme import as_html
 
 _PLOTLY = "application/vnd.plotly.v1+json"
 _TIME = "%Y-%m-%d %H:%M:%S"

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.charts import themed
 from labkit.observability.panels import Kind, Panel, State
+from labkit.theme import themed
 
 Colours = Mapping[str, str]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.charts import themed
 from labkit.config import Lab
 from labkit.promotion import Promotion, freight_table, promotion_table
+from labkit.theme import themed
 
 _TIMES = ("since", "until")
 # Of an environment's first version, its second, …: they share its hue, and neighbours differ.

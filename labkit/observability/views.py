@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.charts import themed
 from labkit.config import Lab
 from labkit.errors import UsageError
 from labkit.observability.delivery import delivery_metrics, read_deployments, read_incidents
@@ -15,6 +14,7 @@ from labkit.observability.figures import latency_figure, panel_figure
 from labkit.observability.panels import Panel, find_dashboard
 from labkit.observability.series import panel_frame
 from labkit.promotion import promotion_table
+from labkit.theme import themed
 
 _COMPARISON = "performance-comparison"
 _QUANTILES = ("p50", "p95", "p99")

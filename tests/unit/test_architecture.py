@@ -54,6 +54,7 @@ LAYERS = {
         "labkit.rules",
         "labkit.tables",
         "labkit.templates",
+        "labkit.theme",
         "labkit.wait",
         "labkit",
     ),
