@@ -7,7 +7,7 @@ import plotly.io
 
 NEUTRAL = "#7a7f87"
 # Titles on the left: on the right are plotly's own buttons.
-_TEMPLATE = {"layout": {"title": {"x": 0.02, "xanchor": "left"}}}
+_TEMPLATE = {**plotly.io.templates["none"].to_plotly_json(), "layout": {"title": {"x": 0.02, "xanchor": "left"}}}
 _CONFIG = {"displayModeBar": False, "responsive": True}
 
 
