@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io
 
 from labkit.config import Lab
 from labkit.promotion import StageTable, stage_table
+from labkit.theme import NEUTRAL, themed
 
-_NEUTRAL = "#7a7f87"
-# Titles on the left: on the right are plotly's own buttons.
-_TEMPLATE = {"layout": {"title": {"x": 0.02, "xanchor": "left"}}}
-_CONFIG = {"displayModeBar": False, "responsive": True}
 _FRAME = {"Healthy": "solid", "Progressing": "dash", "Unhealthy": "dot", "Unknown": "dot"}
 
 
@@ -34,7 +30,7 @@ def pipeline_frame(lab: Lab, stages: StageTable) -> pd.DataFrame:
                 "freight": stage.freight,
                 "health": stage.health,
                 "verified": stage.verified,
-                "colour": colours.get(stage.stage, _NEUTRAL),
+                "colour": colours.get(stage.stage, NEUTRAL),
             }
             for order, stage in enumerate(stages)
             for tier in lab.tiers
@@ -92,7 +88,7 @@ def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
     for left in range(len(stages) - 1):
         figure.add_annotation(
             x=left + 0.58, ax=left + 0.42, y=0.5, ay=0.5, axref="x", ayref="y", showarrow=True, arrowwidth=3,
-            arrowhead=2, arrowcolor=_NEUTRAL,
+            arrowhead=2, arrowcolor=NEUTRAL,
         )  # fmt: skip
     return themed(figure).update_layout(
         title="Promotion pipeline: what each Stage runs",
@@ -110,22 +106,3 @@ def pipeline_chart(lab: Lab) -> go.Figure:
 def _faint(colour: str) -> str:
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.12)"
-
-
-def as_html(figure: go.Figure) -> str:
-    """A figure as a part of a page that has plotly.js, as wide as there is room."""
-    return str(plotly.io.to_html(figure, full_html=False, include_plotlyjs=False, config=_CONFIG))
-
-
-def themed(figure: go.Figure) -> go.Figure:
-    """The lab's one look: transparent, so that it reads on light and on dark pages, with grey text and grid."""
-    grid = {"gridcolor": "rgba(122,127,135,0.25)", "zerolinecolor": "rgba(122,127,135,0.4)"}
-    return figure.update_layout(
-        template=_TEMPLATE,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _NEUTRAL, "family": "system-ui, sans-serif"},
-        margin={"l": 40, "r": 20, "t": 60, "b": 40},
-        xaxis=grid,
-        yaxis={**grid, "ticklabelstandoff": 6},
-    )

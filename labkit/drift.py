@@ -9,13 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import semver
 
-from labkit.charts import themed
 from labkit.config import Lab
 from labkit.errors import LabError
 from labkit.observability.versions import version_frame
 from labkit.promotion import Freight, StageTable, freight_table, stage_table
 from labkit.quantities import duration
 from labkit.status import ApplicationStatus, application_table
+from labkit.theme import themed
 
 _DTYPES = {
     "since": "datetime64[ns, UTC]",

@@ -17,7 +17,7 @@ import plotly.offline
 import yaml
 from nbconvert import HTMLExporter
 
-from labkit.charts import as_html, pipeline_chart
+from labkit.charts import pipeline_chart
 from labkit.config import Lab
 from labkit.drift import drift_chart, drift_figure, drift_frame
 from labkit.errors import LabError
@@ -27,10 +27,11 @@ from labkit.observability.delivery import read_incidents
 from labkit.observability.pages import notice_table
 from labkit.observability.panels import DashboardPlan, dashboard_plans
 from labkit.observability.versions import version_chart
-from labkit.observability.views import delivery_frame, latency_chart, panel_chart, promotion_chart
+from labkit.observability.views import delivery_frame, latency_chart, promotion_chart
 from labkit.quantities import duration
 from labkit.status import lab_status
 from labkit.templates import render
+from labkit.theme import as_html
 
 _PLOTLY = "application/vnd.plotly.v1+json"
 _TIME = "%Y-%m-%d %H:%M:%S"
@@ -252,13 +253,12 @@ def _outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
-def write_pictures(lab: Lab, folder: Path, *, minutes: float = 15) -> list[Path]:
-    """Write a few of the charts as PNG files, on white, so that they read wherever they are shown.
+def write_pictures(lab: Lab, folder: Path) -> list[Path]:
+    """Write charts of what is recorded as PNG files, on white, so that they read wherever they are shown.
 
     Args:
         lab: The lab.
         folder: Where to.
-        minutes: How far back what was measured is drawn.
 
     Returns:
         The files.
@@ -272,8 +272,6 @@ def write_pictures(lab: Lab, folder: Path, *, minutes: float = 15) -> list[Path]
         "versions": version_chart(lab),
         "promotions": promotion_chart(lab),
         "drift": drift_chart(lab),
-        "latency": latency_chart(lab, minutes=minutes),
-        "throughput": panel_chart(lab, "performance-comparison", "Throughput", minutes=minutes),
     }
     files = [folder / f"{name}.png" for name in figures]
     try:

@@ -28,7 +28,7 @@ def report(context: click.Context, file: Path | None, minutes: float, hours: flo
 
     lab = load_lab()
     if pictures:
-        for picture in write_pictures(lab, pictures, minutes=minutes):
+        for picture in write_pictures(lab, pictures):
             click.echo(picture)
         return
     click.echo(write_report(lab, file or lab.home.report, minutes=minutes, hours=hours))

@@ -20,7 +20,8 @@ async def _wait() -> None:
 
 async def _work(config: Path) -> None:
     settings = load_settings(config)
-    runner = web.AppRunner(Server(settings).app, access_log=None)
+    # Who has gone needs no page: the process that draws it ends.
+    runner = web.AppRunner(Server(settings).app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, LOOPBACK, settings.port).start()
     try:

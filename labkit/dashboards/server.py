@@ -18,7 +18,6 @@ from labkit.templates import render
 log = logging.getLogger("labkit.dashboards")
 
 _BOARD = "labkit.observability.board"
-_WRONG_USAGE = 2
 
 
 def plotly_file() -> Path:
@@ -63,17 +62,21 @@ class Server:
     async def _dashboard(self, request: web.Request) -> web.Response:
         uid, asked = request.match_info["uid"], request.query
         environment, minutes = asked.get("var-environment", "prod"), asked.get("minutes", "15")
-        options = (f"--environment={environment}", f"--minutes={minutes}")
+        if uid not in {plan.uid for plan in dashboard_plans()}:
+            return _page(self._list(f"There is no dashboard {uid!r}"), 404)
+        if environment not in self._settings.environments:
+            return _page(self._list(f"There is no environment {environment!r}"), 400)
+        if not (minutes.isascii() and minutes.isdecimal() and int(minutes)):
+            return _page(self._list(f"{minutes!r} is no number of minutes"), 400)
         try:
             async with self._drawing:
-                code, page, said = await self._draw(*options, "--", uid)
+                code, page, said = await self._draw(uid, "--environment", environment, "--minutes", minutes)
         except TimeoutError:
-            code, page, said = 1, "", f"it was not drawn within {self._settings.draw_seconds:g} s"
+            code, page, said = 1, "", f"It was not drawn within {self._settings.draw_seconds:g} s"
         if code == 0:
             return _page(page)
         log.warning("dashboard %s of %s: %s", uid, environment, said)
-        status = 400 if code == _WRONG_USAGE else 502
-        return _page(self._list(said), status)
+        return _page(self._list(said), 502)
 
     def _list(self, refused: str = "") -> str:
         return render(

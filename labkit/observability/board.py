@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from labkit.charts import as_html
 from labkit.config import Lab, load_lab
 from labkit.errors import LabError
 from labkit.observability.figures import panel_figure
 from labkit.observability.panels import DashboardPlan, Panel, find_dashboard
 from labkit.observability.series import panel_frame
 from labkit.templates import render
+from labkit.theme import as_html
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.charts import themed
 from labkit.observability.panels import Kind, Panel, State
+from labkit.theme import themed
 
 Colours = Mapping[str, str]
 
@@ -29,6 +29,8 @@ _STATES = {"green": "#4caf50", "yellow": "#d4a017", "red": "#d9483b"}
 _DASHES = ("solid", "dash", "dot")
 _OPACITIES = (1.0, 0.7, 0.45)
 _HEIGHT = 360
+_LINE = 19  # of a legend
+_NARROW = 400  # a legend's width in a third of a page
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _timeseries(panel: Panel, frame: pd.DataFrame, colours: Colours) -> go.Figur
         ]
     )
     return _over_time(figure).update_layout(
-        height=_HEIGHT,
+        height=_HEIGHT + _LINE * (_legend_lines([trace.name for trace in figure.data]) - 1),
         yaxis={"title": _axis_title(panel, unit), "automargin": True, "rangemode": "tozero"},
     )
 
@@ -159,12 +161,13 @@ def _bars(panel: Panel, frame: pd.DataFrame, colours: Colours) -> go.Figure:
                 "opacity": [_OPACITIES[series.place % len(_OPACITIES)] for series in shown],
             },
             textposition="inside" if states else "outside",
+            cliponaxis=False,
             hovertemplate="%{y}: %{text}<extra></extra>",
             showlegend=False,
         )
     )
     # With room for the text beside the longest.
-    room = 1.0 if states else 1.25 * max((length for length in lengths if math.isfinite(length)), default=0.0)
+    room = 1.0 if states else 1.4 * max((length for length in lengths if math.isfinite(length)), default=0.0)
     return themed(figure).update_layout(
         height=130 + 36 * len(shown),
         xaxis={"title": _axis_title(panel, unit), "range": [0, room or 1.0], "visible": not states},
@@ -258,6 +261,12 @@ _KINDS: Mapping[Kind, Callable[[Panel, pd.DataFrame, Colours], go.Figure]] = {
 
 # Below the axis' title, where it is in nobody's way however many lines it has.
 _LEGEND = {"orientation": "h", "x": 0, "y": -0.36, "yanchor": "top"}
+
+
+def _legend_lines(names: list[str]) -> int:
+    """How many lines a legend has in a third of a page; the chart is higher by them, or they would squeeze it."""
+    in_a_line = max(1, _NARROW // (45 + 7 * max(map(len, names), default=0)))
+    return max(1, math.ceil(len(names) / in_a_line))
 
 
 def _over_time(figure: go.Figure) -> go.Figure:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.charts import themed
 from labkit.config import Lab
 from labkit.promotion import Promotion, freight_table, promotion_table
+from labkit.theme import themed
 
 _TIMES = ("since", "until")
 # Of an environment's first version, its second, …: they share its hue, and neighbours differ.
@@ -107,6 +107,7 @@ def version_figure(frame: pd.DataFrame, colours: Mapping[str, str], now: pd.Time
     return themed(figure).update_layout(
         title="Versions over time",
         barmode="overlay",
+        uniformtext={"mode": "hide", "minsize": 9},  # no text where a version ran too shortly for it
         height=170 + 32 * len(names),
         xaxis={"type": "date", "title": "time (UTC)", "automargin": True},
         yaxis={"categoryorder": "array", "categoryarray": names, "autorange": "reversed", "automargin": True},

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.charts import themed
 from labkit.config import Lab
 from labkit.errors import UsageError
 from labkit.observability.delivery import delivery_metrics, read_deployments, read_incidents
@@ -17,6 +16,7 @@ from labkit.observability.panels import Panel, find_dashboard
 from labkit.observability.series import panel_frame
 from labkit.promotion import promotion_table
 from labkit.tables import Record, Table
+from labkit.theme import themed
 
 _COMPARISON = "performance-comparison"
 _QUANTILES = ("p50", "p95", "p99")

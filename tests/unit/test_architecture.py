@@ -56,6 +56,7 @@ LAYERS = {
         "labkit.rules",
         "labkit.tables",
         "labkit.templates",
+        "labkit.theme",
         "labkit.wait",
         "labkit",
     ),
