@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.charts import themed
 from labkit.config import PROJECT, Lab
 from labkit.observability.events import ARGOCD, CI, GIT, KARGO, PAGER, ROLLOUTS, SOURCES, Event, read_events
+from labkit.theme import themed
 
 _COLUMNS = ("time", "end", "source", "environment", "event", "actor", "detail")
 _TIMES = ("time", "end")
