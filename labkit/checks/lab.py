@@ -67,10 +67,10 @@ def _argocd(lab: Lab) -> str:
 def _repos(lab: Lab) -> str:
     """By Gitea's API as `viewer`, where the branches were pushed with git."""
     viewer = gitea_as(lab, "viewer")
-    for branch in ("main", *(lab.destination(environment.name).branch for environment in lab.environments)):
+    for branch in ("main", *(destination.branch for destination in lab.destinations)):
         if not viewer.branch_commit(repo_path(GITOPS_REPO), branch):
             raise AssertionError(f"repo {GITOPS_REPO} has no branch {branch}")
-    return "the gitops repo has the branches main, stage/dev, stage/pre and stage/prod"
+    return "the gitops repo has the branch main, and one for each Stage"
 
 
 @register("read-only", "run notebook 02-install-argocd, or `labkit setup`")
@@ -93,9 +93,10 @@ def _kargo(lab: Lab) -> str:
     _ready(lab, f"kubectl --context {lab.control.context} get project {PROJECT} -o json", "Project")
     _ready(lab, f"kubectl {where} get projectconfig {PROJECT} -o json", "ProjectConfig")
     stages = kubectl(lab, f"kubectl {where} get stages -o name").output.split()
-    wanted = sorted(f"stage.kargo.akuity.io/{environment.name}" for environment in lab.environments)
-    expect(sorted(stages), wanted, "Stages")
-    return "Project and ProjectConfig are Ready, the Stages dev, pre and prod are there"
+    wanted = [f"stage.kargo.akuity.io/{item.stage}" for item in lab.destinations if item.project == PROJECT]
+    missing = sorted(set(wanted) - set(stages))
+    expect(missing, [], "Stages that are missing")
+    return "Project and ProjectConfig are Ready, the Stages dev, pre, prod and hotfix are there"
 
 
 def _ready(lab: Lab, command: str, what: str) -> None:

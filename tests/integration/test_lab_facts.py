@@ -213,16 +213,25 @@ def test_status_as_json_says_that_all_is_well(lab):
     assert {(row["context"], row["sync"], row["health"]) for row in status["applications"]} == {
         (environment.context, "Synced", "Healthy") for environment in lab.environments
     }
-    assert {row["stage"]: (row["health"], row["verified"]) for row in status["stages"]} == dict.fromkeys(
-        SIZES, ("Healthy", "True")
+    assert {row["stage"]: (row["health"], row["verified"]) for row in status["stages"] if row["freight"]} == (
+        dict.fromkeys(SIZES, ("Healthy", "True"))
     )
     assert status["engine"] in ("kargo", "kargolite")
     assert status["home"] == str(lab.home.root)
 
 
 def test_stages_as_json_agree_with_the_clusters(lab):
-    for row in labkit(lab, "get", "stages", "--all-namespaces", "--output", "json").json:
-        deployments = get(lab, lab.environment(row["stage"]), "deployments -n demo-app")["items"]
+    rows = labkit(lab, "get", "stages", "--all-namespaces", "--output", "json").json
+    assert [(row["project"], row["stage"]) for row in rows] == [
+        ("demo-app", "dev"),
+        ("demo-app", "pre"),
+        ("demo-app", "prod"),
+        ("demo-app", "hotfix"),
+        ("demo-app-preview", "preview"),
+    ]
+    for row in rows:
+        place = lab.destination(row["stage"])
+        deployments = get(lab, place.environment, f"deployments -n {place.namespace}")["items"]
         images = [item["spec"]["template"]["spec"]["containers"][0]["image"] for item in deployments]
         running = dict(image.rsplit("/", 1)[1].rsplit(":", 1) for image in images)
         assert row["versions"] == running, f"Stage {row['stage']} and the Deployments of its cluster"
