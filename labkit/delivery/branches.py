@@ -80,17 +80,10 @@ def versions_on(lab: Lab, copy: WorkingCopy, branch: str, commit: str) -> dict[s
     return {tier: image_tag(str(version_of(copy, tier)), branch, commit) for tier in lab.tiers}
 
 
-def start_branch(lab: Lab, branch: str, *, at: str = f"origin/{RELEASE_BRANCH}") -> WorkingCopy:
-    """A developer's working copy on a new branch.
-
-    Args:
-        lab: The lab.
-        branch: Its name.
-        at: The commit that it begins at.
-    """
-    copy = working_copy(lab, SOURCE_REPO, DEVELOPER)
-    copy.git("checkout", "--quiet", "-B", branch, at)
-    return copy
+def switch_to(copy: WorkingCopy, branch: str) -> None:
+    """Check out a branch: as it was pushed, where somebody has worked on it before; else a new one at this commit."""
+    pushed = copy.git("branch", "--remotes", "--list", f"origin/{branch}")
+    copy.git("checkout", "--quiet", "-B", branch, *([f"origin/{branch}"] if pushed else []))
 
 
 def push_branch(lab: Lab, copy: WorkingCopy, branch: str, message: str) -> Branch:

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 
 import yaml
 
-from labkit.config import SOURCE_REPO, Lab
+from labkit.config import Lab
 from labkit.delivery.branches import (
-    DEVELOPER,
     Branch,
     push_branch,
-    start_branch,
+    switch_to,
     version_of,
     versions_on,
     write_version,
 )
-from labkit.delivery.changes import Pushed
-from labkit.delivery.git import WorkingCopy, working_copy
+from labkit.delivery.changes import Pushed, source_of_the_app
+from labkit.delivery.git import WorkingCopy
 from labkit.delivery.tags import RELEASE_BRANCH
 from labkit.errors import LabError, UsageError
 from labkit.paths import DATA
@@ -91,11 +90,15 @@ def push_hotfix(lab: Lab, bug: Bug, version: str, revision: str) -> Branch:
         LabError: That version does not have it.
     """
     branch = f"hotfix/{bug.bug}-{revision[:7]}"
-    copy = start_branch(lab, branch, at=revision)
-    _replace(copy, bug, bug.wrong, bug.right, f"{bug.tier} {version}")
+    copy = source_of_the_app(lab)
+    copy.git("checkout", "--quiet", "--detach", revision)
+    fixed = version_of(copy, bug.tier).bump_patch()
+    switch_to(copy, branch)
+    if bug.right not in (copy.folder / bug.file).read_text():
+        _replace(copy, bug, bug.wrong, bug.right, f"{bug.tier} {version}")
     test = f"{bug.tier}/tests/test_escaping_{bug.field}.py"
     copy.write({test: render(f"{_FOLDER}/test_escaping.py.jinja", field=bug.field).encode()})
-    write_version(copy, bug.tier, version_of(copy, bug.tier).bump_patch())
+    write_version(copy, bug.tier, fixed)
     return push_branch(lab, copy, branch, f"{bug.tier}: fix {bug.bug}")
 
 
@@ -107,7 +110,7 @@ def merge_back(lab: Lab, hotfix: Branch, bug: Bug) -> Pushed:
     Raises:
         LabError: The two cannot be merged.
     """
-    copy = working_copy(lab, SOURCE_REPO, DEVELOPER)
+    copy = source_of_the_app(lab)
     raised = version_of(copy, bug.tier).bump_patch()
     message = f"Merge {hotfix.branch}: {hotfix.message}"
     merge = ("merge", "--quiet", "--no-ff", "--no-commit", "--strategy-option", "ours", f"origin/{hotfix.branch}")
@@ -125,7 +128,7 @@ def push_bug(lab: Lab, bug: Bug) -> Pushed:
     Raises:
         LabError: `main` has it already.
     """
-    copy = working_copy(lab, SOURCE_REPO, DEVELOPER)
+    copy = source_of_the_app(lab)
     _replace(copy, bug, bug.right, bug.wrong, RELEASE_BRANCH)
     (copy.folder / bug.tier / "tests" / f"test_escaping_{bug.field}.py").unlink(missing_ok=True)
     write_version(copy, bug.tier, version_of(copy, bug.tier).bump_patch())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from labkit.config import Lab
-from labkit.delivery.branches import Branch, push_branch, start_branch, version_of, write_version
+from labkit.delivery.branches import Branch, push_branch, switch_to, version_of, write_version
+from labkit.delivery.changes import source_of_the_app
 from labkit.delivery.git import WorkingCopy
 from labkit.paths import DATA
 from labkit.templates import render
@@ -30,10 +31,10 @@ def push_feature(lab: Lab, feature: str) -> Branch:
     Returns:
         The branch; its images are pre-releases of the frontend's next minor version.
     """
-    copy = start_branch(lab, "feature/next")
+    copy = source_of_the_app(lab)
     version = version_of(copy, _TIER).bump_minor()
     branch = f"feature/announce-{version.major}-{version.minor}"
-    copy.git("checkout", "--quiet", "-B", branch)
+    switch_to(copy, branch)
     text = announcement_of(str(version), feature)
     _announce(copy, text)
     write_version(copy, _TIER, version)
