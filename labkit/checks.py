@@ -458,18 +458,20 @@ def _prod_by_pull_request(lab: Lab) -> str:
     """By the newest pull request in Gitea and its commit statuses, and by what runs in PROD's cluster."""
     viewer, repo, prod = gitea_as(lab, "viewer"), repo_path(GITOPS_REPO), lab.environment("prod")
     head = viewer.branch_commit(repo, prod.branch)
-    merged = [pull for pull in viewer.pull_requests(repo, "closed") if pull["merge_commit_sha"] == head]
-    if not merged:
+    numbers = [pull["number"] for pull in viewer.pull_requests(repo, "closed") if pull["merge_commit_sha"] == head]
+    if not numbers:
         raise AssertionError(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
-    _expect(viewer.commit_statuses(repo, merged[0]["head"]["sha"]), dict.fromkeys(GATES, "success"), "gates")
+    # Who has merged it, only the pull request itself says, and no list.
+    merged = viewer.request("GET", f"/repos/{repo}/pulls/{numbers[0]}")
+    _expect(viewer.commit_statuses(repo, merged["head"]["sha"]), dict.fromkeys(GATES, "success"), "gates")
     newest = promotion_table(lab, "prod")[0]
-    _expect(merged[0]["head"]["label"], f"kargo/promotion/{newest.promotion}", "branch that was merged last")
-    by = merged[0]["merged_by"]["login"]
+    _expect(merged["head"]["label"], f"kargo/promotion/{newest.promotion}", "branch that was merged last")
+    by = merged["merged_by"]["login"]
     if by == newest.requester:
         raise AssertionError(f"{by} has asked for it and merged it")
     wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
     _expect(running_versions(lab, prod), wanted, "versions in PROD")
-    return f"{newest.requester} asked, {by} merged #{merged[0]['number']}, and PROD runs {wanted}"
+    return f"{newest.requester} asked, {by} merged #{numbers[0]}, and PROD runs {wanted}"
 
 
 @_check("rolled-back", "promote a defect that only PROD shows, and wait for its gate")
@@ -529,18 +531,18 @@ def _incident_recorded(lab: Lab) -> str:
     return f"{causes[0].promotion} counts as a failed deployment, and {file.name} says how it was undone"
 
 
-@_check("recovered", "wait until the alert is over: `labkit pages`")
+@_check("recovered", "wait until people are served again: `labkit pages`, `labkit app-logs prod --level error`")
 def _recovered(lab: Lab) -> str:
-    """By what people have got from PROD, as Prometheus has counted it, and by the alerts that fire."""
-    where = 'traffic_requests_total{environment="prod"'
-    counted = instant(lab, f"sum by (outcome) (increase({where}}}[15s]))")
-    outcomes = zip(counted.get("outcome", []), counted["value"], strict=True)
-    got = {outcome: round(value, 1) for outcome, value in outcomes if value > 0}
-    if set(got) != {"ok"}:
-        raise AssertionError(f"in the last 15 s people got {got or 'nothing'} from PROD")
-    firing = instant(lab, 'ALERTS{environment="prod", alertstate="firing"}')
-    _expect(list(firing.get("alertname", [])), [], "alerts that fire in PROD")
-    return "in the last 15 s all requests of PROD's people went well, and no alert fires"
+    """By what PROD's frontends have counted, where those who ask were asked; and by the alerts that fire."""
+    where = 'http_requests_total{environment="prod", tier="frontend", route!~"/healthz|/readyz|/metrics|/version"'
+    counted = instant(lab, f"sum by (status) (increase({where}}}[15s]))")
+    statuses = zip(counted.get("status", []), counted["value"], strict=True)
+    answered = {status: round(number, 1) for status, number in statuses if number > 0}
+    if not answered or any(status.startswith("5") for status in answered):
+        raise AssertionError(f"in the last 15 s PROD's frontends answered {answered or 'nothing'}")
+    alerts = 'ALERTS{environment="prod", alertname=~"AppUnreachable|AppRequestsFail", alertstate="firing"}'
+    _expect(list(instant(lab, alerts).get("alertname", [])), [], "alerts of PROD about requests that fail")
+    return f"in the last 15 s PROD's frontends answered {answered}, and no alert says otherwise"
 
 
 @_check("stopped", "run notebook 99-clean-up, or `labkit down`")
