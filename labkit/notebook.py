@@ -25,9 +25,9 @@ from labkit.drift import drift_chart, drift_frame
 from labkit.install import create_clusters, install_argocd, install_kargo
 from labkit.kubectl import kubectl
 from labkit.observability.alerts import alert_table
-from labkit.observability.customers import try_order
 from labkit.observability.logs import app_logs
 from labkit.observability.pages import acknowledge, notice_table, wait_for_notice
+from labkit.observability.people import try_order, wait_until_served
 from labkit.observability.timeline import timeline_chart, timeline_frame
 from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, panel_chart, panel_queries, promotion_chart
@@ -155,4 +155,5 @@ __all__ = [
     "wait_for_rollback",
     "wait_for_stage",
     "wait_for_verification",
+    "wait_until_served",
 ]

@@ -73,15 +73,15 @@ def _incident_recorded(lab: Lab) -> str:
     return f"{causes[0].promotion} counts as a failed deployment, and {file.name} says how it was undone"
 
 
-@register("recovered", "wait until the alert is over: `labkit pages`")
+@register("recovered", "wait until people are served again: `labkit pages`, `labkit app-logs prod --level error`")
 def _recovered(lab: Lab) -> str:
-    """By what people have got from PROD, as Prometheus has counted it, and by the alerts that fire."""
-    where = 'traffic_requests_total{environment="prod"'
-    counted = instant(lab, f"sum by (outcome) (increase({where}}}[15s]))")
-    outcomes = zip(counted.get("outcome", []), counted["value"], strict=True)
-    got = {outcome: round(value, 1) for outcome, value in outcomes if value > 0}
-    if set(got) != {"ok"}:
-        raise AssertionError(f"in the last 15 s people got {got or 'nothing'} from PROD")
-    firing = instant(lab, 'ALERTS{environment="prod", alertstate="firing"}')
-    expect(list(firing.get("alertname", [])), [], "alerts that fire in PROD")
-    return "in the last 15 s all requests of PROD's people went well, and no alert fires"
+    """By what PROD's frontends have counted, where those who ask were asked; and by the alerts that fire."""
+    where = 'http_requests_total{environment="prod", tier="frontend", route!~"/healthz|/readyz|/metrics|/version"'
+    counted = instant(lab, f"sum by (status) (increase({where}}}[15s]))")
+    statuses = zip(counted.get("status", []), counted["value"], strict=True)
+    answered = {status: round(number, 1) for status, number in statuses if number > 0}
+    if not answered or any(status.startswith("5") for status in answered):
+        raise AssertionError(f"in the last 15 s PROD's frontends answered {answered or 'nothing'}")
+    alerts = 'ALERTS{environment="prod", alertname=~"AppUnreachable|AppRequestsFail", alertstate="firing"}'
+    expect(list(instant(lab, alerts).get("alertname", [])), [], "alerts of PROD about requests that fail")
+    return f"in the last 15 s PROD's frontends answered {answered}, and no alert says otherwise"

@@ -93,15 +93,17 @@ def _prod_by_pull_request(lab: Lab) -> str:
     """By the newest pull request in Gitea and its commit statuses, and by what runs in PROD's cluster."""
     viewer, repo, prod = gitea_as(lab, "viewer"), repo_path(GITOPS_REPO), lab.destination("prod")
     head = viewer.branch_commit(repo, prod.branch)
-    merged = [pull for pull in viewer.pull_requests(repo, "closed") if pull["merge_commit_sha"] == head]
-    if not merged:
+    numbers = [pull["number"] for pull in viewer.pull_requests(repo, "closed") if pull["merge_commit_sha"] == head]
+    if not numbers:
         raise AssertionError(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
-    expect(viewer.commit_statuses(repo, merged[0]["head"]["sha"]), dict.fromkeys(GATES, "success"), "gates")
+    # Who has merged it, only the pull request itself says, and no list.
+    merged = viewer.request("GET", f"/repos/{repo}/pulls/{numbers[0]}")
+    expect(viewer.commit_statuses(repo, merged["head"]["sha"]), dict.fromkeys(GATES, "success"), "gates")
     newest = promotion_table(lab, "prod")[0]
-    expect(merged[0]["head"]["label"], f"kargo/promotion/{newest.promotion}", "branch that was merged last")
-    by = merged[0]["merged_by"]["login"]
+    expect(merged["head"]["label"], f"kargo/promotion/{newest.promotion}", "branch that was merged last")
+    by = merged["merged_by"]["login"]
     if by == newest.requester:
         raise AssertionError(f"{by} has asked for it and merged it")
     wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
     expect(running_versions(lab, prod.environment), wanted, "versions in PROD")
-    return f"{newest.requester} asked, {by} merged #{merged[0]['number']}, and PROD runs {wanted}"
+    return f"{newest.requester} asked, {by} merged #{numbers[0]}, and PROD runs {wanted}"

@@ -16,6 +16,7 @@ from labkit.passwords import password
 
 ADMIN = "lab-admin"
 CI = "ci-bot"
+COMMITS_OF_A_PAGE = 50  # the most that Gitea gives at once: its [api] MAX_RESPONSE_ITEMS
 
 
 class Gitea:
@@ -180,10 +181,23 @@ class Gitea:
         found = self.find(f"/repos/{repo}/branches/{branch.replace('/', '%2F')}")
         return str(found["commit"]["id"]) if found else ""
 
+    def commits(self, repo: str, revision: str, *, page: int = 1) -> list[dict[str, Any]]:
+        """A page (`COMMITS_OF_A_PAGE`) of the history of a branch or commit, newest first; none where there is none."""
+        switched_off = {"stat": False, "verification": False, "files": False}
+        path = f"/repos/{repo}/commits"
+        return self.find(path, sha=revision, limit=COMMITS_OF_A_PAGE, page=page, **switched_off) or []
+
     def commit_statuses(self, repo: str, commit: str) -> dict[str, str]:
         """The newest state of each status of a commit, by its context, such as `{"ci/build": "success"}`."""
         combined = self.request("GET", f"/repos/{repo}/commits/{commit}/status")
         return {status["context"]: status["status"] for status in combined["statuses"] or []}
+
+    def all_statuses(self, repo: str, commit: str) -> list[dict[str, Any]]:
+        """Everything that was ever said of a commit, newest first."""
+        found: list[dict[str, Any]] = self.request(
+            "GET", f"/repos/{repo}/commits/{commit}/statuses", sort="recentupdate"
+        )
+        return found
 
     def pull_requests(self, repo: str, state: str = "open") -> list[dict[str, Any]]:
         """The pull requests of a repo, newest first."""

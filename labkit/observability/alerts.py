@@ -121,6 +121,7 @@ def _rules(source: dict[str, Any], environment: str, dashboards_url: str) -> Ite
             "alert": alert["name"],
             "expr": _filled(alert["expr"], values),
             "for": alert["for"][environment],
+            **({"keep_firing_for": alert["keepFiringFor"]} if "keepFiringFor" in alert else {}),
             "labels": {"environment": environment, "severity": source["severities"][environment]},
             "annotations": {
                 "summary": _filled(alert["summary"], values),

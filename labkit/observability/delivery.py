@@ -18,7 +18,7 @@ import pandas as pd
 from labkit.clusters import kube
 from labkit.config import PROJECT, SOURCE_REPO, Lab
 from labkit.delivery.git import repo_path
-from labkit.delivery.gitea import gitea_as
+from labkit.delivery.gitea import COMMITS_OF_A_PAGE, gitea_as
 from labkit.errors import UsageError
 from labkit.observability.alerts import alert_hold
 from labkit.observability.pages import notice_table
@@ -36,7 +36,6 @@ REWORK_RATE = "deployment rework rate"
 UNITS = {LEAD_TIME: "s", FREQUENCY: "per day", RECOVERY_TIME: "s", FAIL_RATE: "ratio", REWORK_RATE: "ratio"}
 _COLUMNS = ("environment", "metric", "value", "unit", "n")
 _REPO = repo_path(SOURCE_REPO)
-_PAGE = 50  # the most that Gitea gives at once: its [api] MAX_RESPONSE_ITEMS
 _DAY = timedelta(days=1)
 
 
@@ -327,17 +326,9 @@ def read_deployments(lab: Lab) -> tuple[Deployment, ...]:
     def history(revision: str) -> tuple[tuple[str, datetime], ...]:
         found: list[tuple[str, datetime]] = []
         while True:
-            page = gitea.find(
-                f"/repos/{_REPO}/commits",
-                sha=revision,
-                limit=_PAGE,
-                page=len(found) // _PAGE + 1,
-                stat=False,
-                verification=False,
-                files=False,
-            )
-            found += [(item["sha"], time_of(item["commit"]["author"]["date"])) for item in page or ()]
-            if len(page or ()) < _PAGE:
+            page = gitea.commits(_REPO, revision, page=len(found) // COMMITS_OF_A_PAGE + 1)
+            found += [(item["sha"], time_of(item["commit"]["author"]["date"])) for item in page]
+            if len(page) < COMMITS_OF_A_PAGE:
                 return tuple(found)
 
     revisions = {

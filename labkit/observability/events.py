@@ -19,6 +19,7 @@ from labkit.promotion import Freight, Promotion, freight_table, promotion_table
 from labkit.promotion.freight import time_of, versions_of
 from labkit.promotion.promotion import STAGE_LABEL
 from labkit.promotion.verification import ROLLOUTS_API
+from labkit.rules import rules
 from labkit.services.argocd import APPLICATION_API
 from labkit.services.kargo import KARGO_API
 from labkit.tables import Record, Table
@@ -28,7 +29,6 @@ SOURCES = (GIT, CI, KARGO, ROLLOUTS, ARGOCD, PAGER)
 
 _CI_CONTEXT = "ci/"
 _VALIDATION_CONTEXT = "validation/"
-_PAGE = 50  # the most that Gitea gives at once: its [api] MAX_RESPONSE_ITEMS
 
 Object = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def pull_request_events(pulls: Iterable[Object], repo: str, environments: Mappin
     """Pull requests that were merged, or closed without that: from being opened to that.
 
     Args:
-        pulls: As Gitea lists them (`PullRequest` of its API).
+        pulls: As Gitea has them, one by one (`PullRequest` of its API).
         repo: The repo's name.
         environments: Environments by their branch.
     """
@@ -279,8 +279,8 @@ def in_order(events: Iterable[Event], since: datetime | None, until: datetime) -
 def read_events(lab: Lab, *, since: datetime | None = None, until: datetime | None = None) -> EventTable:
     """Everything that has happened in a lab, in order of time.
 
-    Of each branch the newest 50 commits are asked for, and of each repo the newest 50 pull requests; Kargo and Argo CD
-    forget what is old.
+    Of each branch and of each repo's pull requests the newest are asked for, a page that Gitea gives at once; Kargo and
+    Argo CD forget what is old.
 
     Args:
         lab: The lab.
@@ -290,42 +290,47 @@ def read_events(lab: Lab, *, since: datetime | None = None, until: datetime | No
     Raises:
         LabError: Kargo, an Argo CD, Gitea or the pager does not answer.
     """
-    events = [*_in_git(lab, since), *_in_kargo(lab), *_in_argocd(lab), *notice_events(notice_table(lab))]
+    gitea = gitea_as(lab, "viewer")
+    events = (
+        *_in_git(gitea, lab, since),
+        *_said_of_commits(gitea, lab, since),
+        *_in_kargo(lab),
+        *_in_argocd(lab),
+        *notice_events(notice_table(lab)),
+    )
     return in_order(events, since, until or datetime.now(UTC))
 
 
-def _in_git(lab: Lab, since: datetime | None) -> Iterator[Event]:
-    gitea = gitea_as(lab, "viewer")
+def _in_git(gitea: Gitea, lab: Lab, since: datetime | None) -> Iterator[Event]:
     environments = {item.branch: item.stage for item in lab.destinations if item.project == PROJECT}
     for repo, branches in ((SOURCE_REPO, {"main": ""}), (GITOPS_REPO, {"main": "", **environments})):
-        path = f"/repos/{repo_path(repo)}"
-        pulls = [item for item in gitea.pull_requests(repo_path(repo), "all") if _recent(item["updated_at"], since)]
+        path = f"/repos/{repo_path(repo)}/pulls"
+        listed = [item for item in gitea.pull_requests(repo_path(repo), "all") if _recent(item["updated_at"], since)]
+        # Who has merged it, only the pull request itself says, and no list.
+        pulls = [gitea.request("GET", f"{path}/{item['number']}") for item in listed]
         yield from pull_request_events(pulls, repo, environments)
         for pull in pulls:
-            reviews = gitea.request("GET", f"{path}/pulls/{pull['number']}/reviews")
+            reviews = gitea.request("GET", f"{path}/{pull['number']}/reviews")
             yield from review_events(reviews, repo, pull, environments.get(pull["base"]["label"], ""))
         merges = {item["merge_commit_sha"] for item in pulls if item["merged"]}
         for branch, environment in branches.items():
-            commits = [
-                item for item in _commits(gitea, path, branch) if _recent(item["commit"]["committer"]["date"], since)
-            ]
-            yield from commit_events(commits, repo, environment, merges=merges)
-            for item in commits:
-                statuses = gitea.request("GET", f"{path}/commits/{item['sha']}/statuses")
-                if repo == SOURCE_REPO:
-                    yield from status_events(statuses, item["sha"])
-                elif environment:
-                    yield from validation_events(statuses, environment)
+            yield from commit_events(gitea.commits(repo_path(repo), branch), repo, environment, merges=merges)
+
+
+def _said_of_commits(gitea: Gitea, lab: Lab, since: datetime | None) -> Iterator[Event]:
+    repo = repo_path(SOURCE_REPO)
+    for commit in gitea.commits(repo, "main"):
+        if _recent(commit["commit"]["committer"]["date"], since):
+            yield from status_events(gitea.all_statuses(repo, commit["sha"]), commit["sha"])
+    repo = repo_path(GITOPS_REPO)
+    for stage in sorted({gate.validation_stage for gate in rules().gates.values()}):
+        # What came there long ago may have been signed off just now.
+        for commit in gitea.commits(repo, lab.environment(stage).branch):
+            yield from validation_events(gitea.all_statuses(repo, commit["sha"]), stage)
 
 
 def _recent(text: str, since: datetime | None) -> bool:
     return since is None or time_of(text) >= since
-
-
-def _commits(gitea: Gitea, path: str, branch: str) -> list[dict[str, Any]]:
-    switched_off = {"stat": False, "verification": False, "files": False}
-    found: list[dict[str, Any]] = gitea.find(f"{path}/commits", sha=branch, limit=_PAGE, **switched_off) or []
-    return found
 
 
 def _in_kargo(lab: Lab) -> Iterator[Event]:

@@ -66,7 +66,7 @@ def validation_of(lab: Lab, stage: str, freight_name: str) -> Validation | None:
     """
     gitea, validators = gitea_as(lab, "viewer"), _validators(stage)
     for commit in _commits(lab, stage, freight_name):
-        for status in gitea.request("GET", f"/repos/{_REPO}/commits/{commit}/statuses", sort="recentupdate"):
+        for status in gitea.all_statuses(_REPO, commit):
             by = (status["creator"] or {}).get("login", "")
             if status["context"] == _context(stage) and by in validators:
                 return Validation(

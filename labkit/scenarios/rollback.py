@@ -15,6 +15,7 @@ from labkit.errors import LabError, UsageError
 from labkit.observability.delivery import Deployment, read_deployments
 from labkit.observability.events import read_events
 from labkit.observability.pages import Notice, acknowledge, notice_table, wait_for_notice
+from labkit.observability.people import wait_until_served
 from labkit.observability.series import ranged
 from labkit.progress import step
 from labkit.promotion import (
@@ -65,7 +66,8 @@ def rollback_story(lab: Lab, *, defect: str = DEFECT) -> Story:
         acknowledge(lab, ALERT)
     with step(f"{_STAGE} is taken back by itself, and verified afresh", expect=75):
         wait_for_rollback(lab, _STAGE)
-    with step("The alert is over", expect=5):
+    with step("People are served again, and the alert is over", expect=5):
+        wait_until_served(lab, _STAGE)
         wait_for_notice(lab, ALERT, _STAGE, "resolved")
     fixed = fix_defect(lab, defect)
     for environment in lab.environments:
@@ -147,8 +149,8 @@ def incident_facts(
 ) -> tuple[Fact, ...]:
     """What the records say of the incident.
 
-    It lasts from the first request that failed after the Promotion was asked for to the last one before the alert was
-    over, as precisely as the counters were read (every 5 s).
+    It lasts from the first request that failed after the Promotion was asked for to the last one before both the
+    rollback and the alert were over, as precisely as the counters were read (every 5 s).
 
     Args:
         bad: The Promotion that brought the defect.
@@ -157,18 +159,21 @@ def incident_facts(
         failed: How many requests had failed at a time (index: datetime64[ns, UTC]), counted without end.
         requests: How many there had been, likewise.
     """
-    page = min(
-        (row for row in notices if (row.alert, row.environment) == (ALERT, _STAGE) and row.received >= bad.created),
+    pages = sorted(
+        (
+            row
+            for row in notices
+            if (row.alert, row.environment) == (ALERT, _STAGE) and bad.created <= row.received <= undone.finished
+        ),
         key=lambda row: row.received,
-        default=None,
     )
-    over = page.resolved if page and page.resolved else undone.finished
+    over = max([undone.finished, *(row.resolved for row in pages if row.resolved)])
     new = failed.diff().clip(lower=0)
     hits = new[(new > 0) & (new.index >= pd.Timestamp(bad.created)) & (new.index <= pd.Timestamp(over))]
     first, last = (hits.index[0], hits.index[-1]) if len(hits) else (pd.NaT, pd.NaT)
     during = requests.diff().clip(lower=0)
     asked = during[(during.index >= first) & (during.index <= last)].sum() if len(hits) else 0
-    told = pd.Timestamp(page.received) if page else pd.NaT
+    told = pd.Timestamp(pages[0].received) if pages else pd.NaT
     return (
         Fact("detection time", _seconds(first, told), "s", f"first failed request → {ALERT} reached the pager"),
         Fact("time to restore", _seconds(first, last), "s", "first failed request → last failed request"),

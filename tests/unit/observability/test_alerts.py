@@ -138,6 +138,28 @@ def test_it_fires_when_it_should_and_only_then(tools, rules, rules_file, tmp_pat
     assert "SUCCESS" in run([tools.path("promtool"), "test", "rules", test])
 
 
+def test_a_lull_does_not_end_one_page_and_begin_another(tools, rules, tmp_path):
+    failing = rule(rules, "prod", "AppRequestsFail")
+    quiet = tmp_path / "rules.yaml"
+    quiet.write_text(yaml.safe_dump({"groups": [{"name": "prod", "rules": [{**failing, "annotations": {}}]}]}))
+    where = 'environment="prod", tier="frontend", route="/"'
+    labels = {"severity": "critical", "environment": "prod"}
+
+    def look(at, fires):
+        return {"eval_time": at, "alertname": "AppRequestsFail", "exp_alerts": [{"exp_labels": labels}] * fires}
+
+    # One of five requests fails for a minute, none for 20 s, one of five for a minute, then none.
+    series = [
+        {"series": f'http_requests_total{{{where}, status="200"}}', "values": "0+20x60"},
+        {"series": f"http_request_errors_total{{{where}}}", "values": "0+5x12 60+0x4 65+5x12 120+0x40"},
+    ]
+    test = tmp_path / "test.yaml"
+    moments = [look(at, 1) for at in ("40s", "1m15s", "1m20s", "1m25s", "1m30s", "2m")] + [look("4m", 0)]
+    one = {"interval": "5s", "input_series": series, "alert_rule_test": moments}
+    test.write_text(yaml.safe_dump({"rule_files": [str(quiet)], "evaluation_interval": "5s", "tests": [one]}))
+    assert "SUCCESS" in run([tools.path("promtool"), "test", "rules", test])
+
+
 def test_the_tests_are_about_all_alerts():
     assert list(yaml.safe_load(TESTS.read_text())) == ALERTS
 

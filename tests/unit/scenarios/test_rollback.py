@@ -68,7 +68,7 @@ def facts(notices=(PAGE,), failed=FAILED):
     return {row.fact: row.value for row in incident_facts(BAD, UNDONE, notices, failed, REQUESTS)}
 
 
-def test_an_incident_lasts_from_the_first_failed_request_to_the_last_before_the_alert_was_over():
+def test_an_incident_lasts_from_the_first_failed_request_to_the_last_before_rollback_and_alert_were_over():
     assert facts() == {
         "detection time": 21,
         "time to restore": 60,
@@ -86,6 +86,11 @@ def test_of_pages_the_first_of_this_alert_after_the_promotion_counts():
         replace(PAGE, received=at(200), resolved=None),
     )
     assert facts((*others, PAGE)) == facts()
+
+
+def test_an_alert_that_has_come_twice_is_one_incident():
+    twice = (replace(PAGE, resolved=at(42)), replace(PAGE, received=at(70), resolved=at(110)))
+    assert facts(twice) == facts()
 
 
 def test_without_a_page_nothing_is_detected_and_the_end_of_the_rollback_counts():

@@ -1,4 +1,4 @@
-"""Being a customer of the demo app: one order, placed and looked at, and what came of each request."""
+"""What people get from the demo app: all together, as Prometheus has counted it, and one who places an order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,30 @@ import httpx
 
 from labkit.config import Lab
 from labkit.errors import LabError
+from labkit.observability.series import instant
 from labkit.tables import Record, Table
+from labkit.wait import wait_for
 
 _ORDER = {"item": "tea", "quantity": 1, "unitPriceCents": 450}
+
+_WINDOW_SECONDS = 15
+
+
+@dataclass(frozen=True, repr=False)
+class Served(Record):
+    """What people have got from an environment in the last seconds, by the metrics of those who ask.
+
+    Attributes:
+        environment: The environment.
+        seconds: How many seconds.
+        requests: How many requests there were, about: the counters are read every 5 s.
+        failed: How many of them were answered with 5xx, or not at all.
+    """
+
+    environment: str
+    seconds: int
+    requests: float
+    failed: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +58,35 @@ class AnswerTable(Table[Answer]):
 
     title = "Answers"
     columns = ("request", "status", "request_id", "answer")
+
+
+def wait_until_served(lab: Lab, environment: str) -> Served:
+    """Wait until people get what they ask for: for some seconds there are requests, and none has failed.
+
+    Args:
+        lab: The lab, with traffic.
+        environment: The environment's name.
+
+    Raises:
+        LabError: They do not, in time.
+    """
+    name = lab.environment(environment).name
+    return wait_for(
+        f"people to be served in {name}",
+        lambda: _served(lab, name),
+        lambda now: now.requests > 0 and now.failed == 0,
+        describe=lambda now: f"{now.failed:.0f} of {now.requests:.0f} requests failed",
+        interval=1,
+        timeout=lab.limits.promotion_seconds,
+        todo="`labkit app-logs prod --level error`, and `labkit pages`",
+    )
+
+
+def _served(lab: Lab, environment: str) -> Served:
+    where = f'traffic_requests_total{{environment="{environment}"}}'
+    counted = instant(lab, f"sum by (outcome) (increase({where}[{_WINDOW_SECONDS}s]))")
+    failed = counted["value"][counted.get("outcome", counted["value"]) != "ok"].sum()
+    return Served(environment, _WINDOW_SECONDS, round(float(counted["value"].sum()), 1), round(float(failed), 1))
 
 
 def try_order(lab: Lab, environment: str, customer: str) -> AnswerTable:
