@@ -6,9 +6,21 @@ from labkit.config import Lab
 from labkit.errors import LabError, UsageError
 from labkit.promotion.approval import finish
 from labkit.promotion.freight import Freight, FreightTable, find_freight, freight_table
-from labkit.promotion.promotion import Promotion, PromotionTable, promotion_table, request_promotion
+from labkit.promotion.promotion import (
+    Promotion,
+    PromotionTable,
+    promotion_table,
+    request_promotion,
+    wait_for_promotion,
+)
 from labkit.promotion.stage import Stage, find_stage, wait_for_stage
-from labkit.promotion.verification import Verification, reverify, verify_afresh
+from labkit.promotion.verification import (
+    Verification,
+    measured_since,
+    reverify,
+    verify_afresh,
+    wait_for_verification,
+)
 from labkit.rules import rules
 from labkit.wait import wait_for
 
@@ -121,7 +133,9 @@ def rollback(
     freight = freight_to_roll_back_to(lab, stage, revision)
     done = finish(lab, request_rollback(lab, stage, freight, as_user=as_user, reason=reason), approved=approved)
     if done[0].done:
-        reverify(lab, stage)
+        newest = wait_for_verification(lab, stage, freight, since=done[0].finished)
+        if not measured_since(lab, newest, done[0].finished):
+            reverify(lab, stage)
     return done
 
 
@@ -138,5 +152,7 @@ def try_rollback(lab: Lab, stage: str, revision: str = PREVIOUS, *, reason: str 
         The fresh verification of what the Stage has gone back to.
     """
     freight = freight_to_roll_back_to(lab, stage, revision)
-    finish(lab, request_rollback(lab, stage, freight, reason=reason), approved=False)
-    return verify_afresh(lab, stage)
+    done = wait_for_promotion(lab, request_rollback(lab, stage, freight, reason=reason))
+    found = wait_for_verification(lab, stage, freight, since=done.finished)
+    # Where Freight comes back, Kargo may count what was measured when it was there before.
+    return found if measured_since(lab, found, done.finished) else verify_afresh(lab, stage)

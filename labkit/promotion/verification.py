@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from labkit.clusters import kube
-from labkit.config import PROJECT, Lab
+from labkit.config import NAMESPACE, PROJECT, Lab
 from labkit.errors import LabError
+from labkit.kubectl import Shown, kubectl
 from labkit.promotion.freight import Freight, time_of
 from labkit.promotion.refresh import refresh
 from labkit.services.kargo import KARGO_API
@@ -133,8 +134,14 @@ def _short(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
-def wait_for_verification(lab: Lab, stage: str, freight: Freight) -> Verification:
+def wait_for_verification(lab: Lab, stage: str, freight: Freight, *, since: datetime | None = None) -> Verification:
     """Wait until a Stage has come to a verdict on a Freight, whichever; the newest, where there are several.
+
+    Args:
+        lab: The lab.
+        stage: The Stage.
+        freight: The Freight.
+        since: What began before this time does not count, where one is given; with its zone.
 
     Raises:
         LabError: There is none in time.
@@ -143,7 +150,14 @@ def wait_for_verification(lab: Lab, stage: str, freight: Freight) -> Verificatio
         lab,
         stage,
         f"Stage {stage} to judge Freight {freight.alias}",
-        lambda: next(iter(verification_table(lab, stage, freight_name=freight.name)), None),
+        lambda: next(
+            (
+                row
+                for row in verification_table(lab, stage, freight_name=freight.name)
+                if since is None or time_of(row.started) >= since
+            ),
+            None,
+        ),
     )
 
 
@@ -180,6 +194,26 @@ def gate_results(lab: Lab, stage: str, freight: Freight) -> MetricTable:
     """
     newest = next(iter(verification_table(lab, stage, freight_name=freight.name)), None)
     return metric_table(lab, newest.analysis_run, project=lab.project_of(stage)) if newest else MetricTable(())
+
+
+def gate_log(lab: Lab, stage: str, freight: Freight, metric: str) -> Shown:
+    """What the Job behind a metric printed when a Stage verified a Freight last, and the command that shows it.
+
+    Raises:
+        LabError: No Job measured that.
+    """
+    newest = next(iter(verification_table(lab, stage, freight_name=freight.name)), None)
+    run = kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", newest.analysis_run, PROJECT) if newest else None
+    jobs = [
+        measurement["metadata"]["job-name"]
+        for result in ((run or {}).get("status") or {}).get("metricResults") or []
+        for measurement in result.get("measurements") or []
+        if result["name"] == metric and "job-name" in (measurement.get("metadata") or {})
+    ]
+    if not jobs:
+        raise LabError(f"No Job measured {metric} of Freight {freight.alias} in {stage}", todo=_analysis_runs(lab))
+    context = lab.environment(stage).context
+    return kubectl(lab, f"kubectl --context {context} -n {NAMESPACE} logs job/{jobs[-1]}")
 
 
 def measured_since(lab: Lab, verification: Verification, moment: datetime) -> bool:

@@ -30,6 +30,7 @@ from labkit.promotion import (
     Refusal,
     find_freight,
     find_stage,
+    gate_log,
     gate_results,
     promotion_table,
     reverify,
@@ -37,7 +38,6 @@ from labkit.promotion import (
     try_promotion,
     try_rollback,
     unhold,
-    verification_table,
     wait_for_stage,
     wait_for_verification,
 )
@@ -79,15 +79,6 @@ def red(lab, stage, freight):
     phases = metrics(lab, stage, freight)
     assert set(phases.values()) <= {"Successful", "Failed"}, phases
     return [name for name, phase in phases.items() if phase == "Failed"]
-
-
-def said_by(lab, environment, metric, freight):
-    """What the Job of a metric printed, as kubectl shows it."""
-    newest = verification_table(lab, environment, freight_name=freight.name)[0]
-    run = get(lab, lab.control, f"analysisrun -n demo-app {newest.analysis_run}")
-    (result,) = [item for item in run["status"]["metricResults"] if item["name"] == metric]
-    job = result["measurements"][0]["metadata"]["job-name"]
-    return kubectl(lab, f"kubectl --context gitops-{environment} -n demo-app logs job/{job}").output
 
 
 def assert_ends_here(lab, stage, freight):
@@ -161,7 +152,7 @@ def test_dev(lab, defect):
         with pytest.raises(LabError, match="Failed"):
             wait_for_stage(lab, "dev", freight)
         assert red(lab, "dev", freight) == [defect.stopped_by]
-        assert "FAILED smoke.py::test_the_page_has_its_style" in said_by(lab, "dev", defect.stopped_by, freight)
+        assert "FAILED smoke.py::test_the_page_has_its_style" in gate_log(lab, "dev", freight, defect.stopped_by).output
         assert_ends_here(lab, "dev", freight)
 
 
@@ -174,8 +165,8 @@ def test_pre(lab, defect):
         wait_for_stage(lab, "dev", freight)
         with pytest.raises(LabError, match="Failed"):
             promote_freight(lab, "pre", freight)
-        assert red(lab, "pre", freight) == [defect.stopped_by], said_by(lab, "pre", defect.stopped_by, freight)
-        assert "FAILED" in said_by(lab, "pre", defect.stopped_by, freight)
+        assert red(lab, "pre", freight) == [defect.stopped_by], gate_log(lab, "pre", freight, defect.stopped_by).output
+        assert "FAILED" in gate_log(lab, "pre", freight, defect.stopped_by).output
         assert_ends_here(lab, "pre", freight)
     assert rollout_state(lab, "prod") == prod
 
@@ -220,7 +211,7 @@ def test_a_schema_change_in_four_freights(lab):
     contract = take_schema_step(lab, "contract")
     assert wait_for_verification(lab, "dev", contract).phase == "Failed"
     assert red(lab, "dev", contract) == ["schema-contract"]
-    said = said_by(lab, "dev", "schema-contract", contract)
+    said = gate_log(lab, "dev", contract, "schema-contract").output
     for environment in lab.environments[1:]:
         version = running_versions(lab, environment)["database"]
         assert f"FAILED: {environment.name} runs database {version}: it needs orders.customer, which migration" in said
