@@ -62,7 +62,7 @@ class Schema(Record):
     database: str
     migrations: tuple[int, ...]
     needs: tuple[str, ...]
-    contracts: Mapping[str, tuple[str, ...]]
+    contracts: Mapping[str, str]
 
 
 class SchemaTable(Table[Schema]):
@@ -143,7 +143,7 @@ def _schema(lab: Lab, environment: Environment) -> Schema:
         version,
         tuple(schema["migrations"]),
         tuple(schema["needs"]),
-        {number: tuple(columns) for number, columns in schema["contracts"].items()},
+        {number: ", ".join(columns) for number, columns in schema["contracts"].items()},
     )
 
 
