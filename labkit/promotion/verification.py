@@ -203,7 +203,11 @@ def gate_log(lab: Lab, stage: str, freight: Freight, metric: str) -> Shown:
         LabError: No Job measured that.
     """
     newest = next(iter(verification_table(lab, stage, freight_name=freight.name)), None)
-    run = kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", newest.analysis_run, PROJECT) if newest else None
+    run = (
+        kube(lab, lab.control).get(ROLLOUTS_API, "AnalysisRun", newest.analysis_run, lab.project_of(stage))
+        if newest
+        else None
+    )
     jobs = [
         measurement["metadata"]["job-name"]
         for result in ((run or {}).get("status") or {}).get("metricResults") or []
@@ -211,8 +215,10 @@ def gate_log(lab: Lab, stage: str, freight: Freight, metric: str) -> Shown:
         if result["name"] == metric and "job-name" in (measurement.get("metadata") or {})
     ]
     if not jobs:
-        raise LabError(f"No Job measured {metric} of Freight {freight.alias} in {stage}", todo=_analysis_runs(lab))
-    context = lab.environment(stage).context
+        raise LabError(
+            f"No Job measured {metric} of Freight {freight.alias} in {stage}", todo=_analysis_runs(lab, stage)
+        )
+    context = lab.destination(stage).environment.context
     return kubectl(lab, f"kubectl --context {context} -n {NAMESPACE} logs job/{jobs[-1]}")
 
 

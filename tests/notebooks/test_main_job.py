@@ -14,11 +14,14 @@ from _labkit import rollout_state
 
 from labkit.checks import check, seed_versions
 from labkit.config import Lab
+from labkit.demo_app import app_page
 from labkit.kubectl import kubectl
 from labkit.observability.pages import notice_table
 from labkit.paths import NOTEBOOKS
 from labkit.process import PYTHON, run
+from labkit.promotion import find_freight, find_stage, freight_table, promotion_table
 from labkit.runner import notebook_files, run_notebooks
+from labkit.wait import wait_for
 
 # The verbs of kubectl that notebooks use. Those that change something are run by their notebook alone.
 READS = {"config", "get", "logs"}
@@ -163,3 +166,36 @@ def test_a_fault_in_prod_pages_and_is_repaired_from_git(lab: Lab) -> None:
     assert (after["revision"], after["images"]) == (before["revision"], before["images"])
     assert len(after["pods"]) == len(before["pods"])
     assert check(lab, "as-git-says").found
+
+
+@pytest.mark.usefixtures("in_the_lab")
+def test_a_feature_goes_from_its_branch_to_prod(lab: Lab) -> None:
+    before = rollout_state(lab, "prod")["revision"]
+    run_notebooks(lab, ["05-feature-development"], {"feature": "candles"})
+    assert check(lab, "feature-released").found
+    newest, released = freight_table(lab, project="demo-app-preview")[0], freight_table(lab)[0]
+    assert "-feature-" in newest.versions["frontend"]
+    assert {environment.name for environment in lab.environments} <= set(released.verified_in)
+    assert rollout_state(lab, "prod")["revision"] != before
+    assert "candles" in app_page(lab, "prod").announcement
+
+
+@pytest.mark.usefixtures("in_the_lab")
+def test_a_hotfix_reaches_prod_without_dev_and_then_the_main_line(lab: Lab) -> None:
+    before = find_freight(lab, find_stage(lab, "prod").freight_name)
+    run_notebooks(lab, ["06-hotfix"], {"reason": "somebody has ordered a script"})
+    fix = find_freight(lab, find_stage(lab, "prod").freight_name)
+    changed = {tier for tier, version in fix.versions.items() if version != before.versions[tier]}
+    assert changed == {"frontend"}
+    assert set(fix.verified_in) == {"hotfix", "pre", "prod"}
+    newest = promotion_table(lab, "prod")[0]
+    file = lab.home.evidence / f"{newest.promotion}.json"
+    wait_for(f"the record of {newest.promotion}", file.exists, timeout=60)
+    record = json.loads(file.read_text())
+    assert record["exceptions"] == [
+        "not verified in dev, but in hotfix",
+        "an emergency may pass a freeze: somebody has ordered a script",
+    ]
+    assert record["pull_request"]["merged_by"] == "release-manager"
+    for name in ("hotfixed", "fix-in-main-line", "answers"):
+        assert check(lab, name).found
