@@ -75,7 +75,11 @@ DEFERRED = {
     ("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together",
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
     ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
-    ("labkit.cli.scenarios", "labkit.scenarios.rollback"): "pandas, too",
+    ("labkit.cli.lab", "labkit.checks"): "pandas, again",
+    **{
+        ("labkit.cli.scenarios", f"labkit.scenarios.{name}"): "pandas, too"
+        for name in ("feature", "hotfix", "rollback")
+    },
 }
 
 # Who asks which engine reconciles Kargo's resources, and for what; nobody else may.
