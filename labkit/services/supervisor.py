@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import socket
 import threading
 import xmlrpc.client
@@ -17,7 +18,7 @@ import psutil
 import yaml
 
 from labkit.config import Lab
-from labkit.errors import LabError, UsageError
+from labkit.errors import LabError, UsageError, WaitTimeout
 from labkit.passwords import password
 from labkit.process import (
     LOOPBACK,
@@ -33,6 +34,7 @@ from labkit.process import (
 from labkit.tables import Record, Table
 from labkit.wait import wait_for
 
+log = logging.getLogger("labkit.services")
 _USER = "labkit"
 _RUNNING = ("RUNNING", "STARTING")
 _changing = threading.Lock()
@@ -356,8 +358,11 @@ class Supervisor:
                 self._server.supervisor.shutdown()
             else:
                 psutil.Process(process.pid).terminate()
-            wait_for("the supervisor to end", lambda: not process.alive, timeout=60)
-        end_processes(self.orphans())
+            try:
+                wait_for("the supervisor to end", lambda: not process.alive, timeout=60)
+            except WaitTimeout as error:
+                log.warning("%s: what is left of the services is killed", error.what)
+        end_processes(self.marked())
 
 
 def _below(process: psutil.Process) -> list[int]:
