@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -17,7 +19,8 @@ def pipeline_frame(lab: Lab, stages: StageTable) -> pd.DataFrame:
 
     Returns:
         A row for each Stage and tier, in order. Columns (all of dtype object, but `order`: int64): `stage`, `order`,
-        `tier`, `version` (empty where there is none), `freight`, `health`, `verified`, `colour`.
+        `tier`, `version` (empty where there is none), `freight`, `health`, `verified`, `takes_from` (Stages, with
+        commas), `colour`.
     """
     colours = {item.stage: item.colour for item in lab.destinations}
     return pd.DataFrame(
@@ -30,18 +33,21 @@ def pipeline_frame(lab: Lab, stages: StageTable) -> pd.DataFrame:
                 "freight": stage.freight,
                 "health": stage.health,
                 "verified": stage.verified,
+                "takes_from": ", ".join(stage.takes_from),
                 "colour": colours.get(stage.stage, NEUTRAL),
             }
             for order, stage in enumerate(stages)
             for tier in lab.tiers
         ],
-        columns=["stage", "order", "tier", "version", "freight", "health", "verified", "colour"],
+        columns=["stage", "order", "tier", "version", "freight", "health", "verified", "takes_from", "colour"],
         dtype=object,
     ).astype({"order": "int64"})
 
 
 def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
     """Stages from left to right with their versions; a solid frame is a healthy Stage, a tick a verified one.
+
+    An arrow leads to a Stage from the one beside it, where it takes Freight from there.
 
     Args:
         frame: As `pipeline_frame` returns it.
@@ -85,7 +91,9 @@ def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
                 showlegend=False,
             )
         )
-    for left in range(len(stages) - 1):
+    for left, ((_, before), (_, after)) in enumerate(pairwise(stages)):
+        if before.iloc[0].stage not in after.iloc[0].takes_from.split(", "):
+            continue
         figure.add_annotation(
             x=left + 0.58, ax=left + 0.42, y=0.5, ay=0.5, axref="x", ayref="y", showarrow=True, arrowwidth=3,
             arrowhead=2, arrowcolor=NEUTRAL,
@@ -99,8 +107,10 @@ def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
 
 
 def pipeline_chart(lab: Lab) -> go.Figure:
-    """The pipeline as it is now."""
-    return pipeline_figure(pipeline_frame(lab, stage_table(lab)))
+    """The pipeline as it is now: the environments' Stages, and others that run something."""
+    main = {environment.name for environment in lab.environments}
+    shown = tuple(row for row in stage_table(lab) if row.stage in main or row.freight)
+    return pipeline_figure(pipeline_frame(lab, StageTable(shown)))
 
 
 def _faint(colour: str) -> str:

@@ -9,7 +9,7 @@ from labkit.charts import pipeline_figure, pipeline_frame
 from labkit.config import load_lab
 from labkit.promotion import Stage, StageTable
 
-COLUMNS = ["stage", "order", "tier", "version", "freight", "health", "verified", "colour"]
+COLUMNS = ["stage", "order", "tier", "version", "freight", "health", "verified", "takes_from", "colour"]
 VERSIONS = {
     "dev": {"frontend": "1.0.0", "backend": "2.1.0", "database": "1.5.0"},
     "pre": {"frontend": "0.9.5", "backend": "2.0.8", "database": "1.4.9"},
@@ -36,7 +36,13 @@ def _stage(name, health="Healthy", verified="True", **changes):
     return Stage(**values | changes)
 
 
-STAGES = StageTable((_stage("dev"), _stage("pre", "Progressing", "False"), _stage("prod", "Unknown", "Unknown")))
+STAGES = StageTable(
+    (
+        _stage("dev"),
+        _stage("pre", "Progressing", "False", takes_from=("dev", "hotfix")),
+        _stage("prod", "Unknown", "Unknown", takes_from=("pre",)),
+    )
+)
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ def test_an_environments_colour_is_the_labs(lab, frame):
 
 
 def test_a_stage_that_is_no_environment_has_a_colour_of_none(lab):
-    (colour,) = set(pipeline_frame(lab, StageTable((_stage("hotfix"),))).colour)
+    (colour,) = set(pipeline_frame(lab, StageTable((_stage("somebody-elses"),))).colour)
     assert colour not in {environment.colour for environment in lab.environments}
 
 
@@ -131,3 +137,9 @@ def test_the_frame_is_not_changed(frame):
     before = frame.copy()
     pipeline_figure(frame)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_an_arrow_leads_where_freight_goes_and_nowhere_else(lab):
+    stages = StageTable((*STAGES.rows, _stage("hotfix", takes_from=("Warehouse demo-app",))))
+    arrows = [item.x for item in pipeline_figure(pipeline_frame(lab, stages)).layout.annotations if item.showarrow]
+    assert arrows == [0.58, 1.58]
