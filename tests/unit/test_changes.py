@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from labkit.config import load_lab
+from labkit.delivery.bugs import bug_table, find_bug
 from labkit.delivery.changes import add_migration, apply, fits, has_migration
 from labkit.delivery.defects import defect_table
 from labkit.delivery.git import WorkingCopy
@@ -76,6 +77,21 @@ def test_a_defect_fits_the_newest_release_before_and_after_the_schema_change(cop
     for step in schema_step_table():
         _take(copy, step, *schema_columns())
     assert not fits(copy, patch)
+
+
+@pytest.mark.parametrize("bug", bug_table(), ids=lambda row: row.bug)
+def test_every_release_has_the_bugs(bug):
+    releases = [DATA / "demo-app", *sorted(path for path in (DATA / "demo-app-releases").iterdir() if path.is_dir())]
+    files = [release / bug.file for release in releases if (release / bug.file).exists()]
+    assert files
+    for file in files:
+        assert bug.wrong in file.read_text(), file
+        assert bug.right not in file.read_text(), file
+
+
+def test_a_bug_that_there_is_not_is_named():
+    with pytest.raises(UsageError, match="There is no bug 'none'"):
+        find_bug("none")
 
 
 def test_a_migration_gets_the_next_number_and_is_known_by_its_name(copy):
