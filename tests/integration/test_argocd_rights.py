@@ -63,7 +63,11 @@ def test_an_application_tells_where_its_freight_comes_from(lab, name):
     environment = lab.environment(name)
     spec = ArgoCD(lab, environment, "viewer").request("GET", f"/applications/{APPLICATION}")["spec"]
     info = {item["name"]: item["value"] for item in spec["info"]}
-    upstream = {"dev": "Warehouse demo-app", "pre": "Stage demo-app/dev", "prod": "Stage demo-app/pre"}[name]
+    upstream = {
+        "dev": "Warehouse demo-app",
+        "pre": "Stage demo-app/dev, Stage demo-app/hotfix",
+        "prod": "Stage demo-app/pre",
+    }[name]
     assert (info["Stage"], info["Takes Freight from"]) == (f"demo-app/{name}", upstream)
     assert info["Promotions"].endswith(f"kargo.akuity.io/stage={name}")
     assert "automated" not in spec["syncPolicy"], "Argo CD would move without a promotion"
