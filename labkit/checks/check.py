@@ -17,6 +17,10 @@ class Checked:
     name: str
     found: str
 
+    def as_json(self) -> dict[str, str]:
+        """What was found, as plain values."""
+        return {"check": self.name, "found": self.found}
+
     def __str__(self) -> str:
         return f"✓ {self.name}: {self.found}"
 

@@ -144,12 +144,16 @@ def schema_show(output: str) -> None:
 @cli.command()
 @click.argument("name")
 @click.option("--solution", is_flag=True, help="Of an exercise: show the commands that solve it.")
-def check(name: str, solution: bool) -> None:
+@output
+def check(name: str, solution: bool, output: str) -> None:
     """Check a piece of work: done, or not yet, with what is missing and a hint."""
     # Tables take longer to import than all else together, and most commands do without.
     from labkit import checks
 
-    out.print(checks.solution(name) if solution else checks.check(load_lab(), name), markup=False, soft_wrap=True)
+    if solution:
+        click.echo(checks.solution(name))
+    else:
+        show(checks.check(load_lab(), name), output)
 
 
 @cli.command()
