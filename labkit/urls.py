@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labkit.config import GITOPS_REPO, ORGANISATION, SOURCE_REPO, Destination, Lab
+from labkit.config import GITOPS_REPO, ORGANISATION, SOURCE_REPO, Environment, Lab
 from labkit.services.alerting import alertmanager_url, pager_url
 from labkit.services.argocd import argocd_url
 from labkit.services.dashboards import dashboard_pages_url
@@ -50,10 +50,8 @@ def lab_urls(lab: Lab) -> AddressTable:
     def repo(name: str, about: str) -> Address:
         return Address(about, f"{lab.gitea_url}/{ORGANISATION}/{name}", "developer", str(secrets / "developer"))
 
-    def app(destination: Destination) -> Address:
-        where = destination.environment.name.upper()
-        what = f"demo app in {where}" if destination.main else f"demo app of Stage {destination.stage}, in {where}"
-        return Address(what, lab.app_url(destination.stage))
+    def app(environment: Environment) -> Address:
+        return Address(f"demo app in {environment.name.upper()}", lab.app_url(environment.name))
 
     pages = kargo_pages(lab)
     kargo = (Address("Kargo", pages, "admin", str(secrets / ADMIN_PASSWORD)),) if pages else ()
@@ -66,7 +64,7 @@ def lab_urls(lab: Lab) -> AddressTable:
             argocd("pre", "Argo CD of PRE"),
             argocd("prod", "Argo CD of PROD"),
             *kargo,
-            *(app(destination) for destination in lab.destinations if runs_pods(lab)),
+            *(app(environment) for environment in lab.environments if runs_pods(lab)),
             Address("dashboards", dashboard_pages_url(lab)),
             Address("Prometheus", prometheus_url(lab)),
             *grafana,
