@@ -184,7 +184,7 @@ def _exceptions(lab: Lab, promotion: Promotion, freight: Freight | None) -> tupl
     before = order[: order.index(promotion.stage)] if promotion.stage in order else []
     skipped = [name for name in before if freight is not None and name not in freight.verified_in]
     if freight is not None and skipped:
-        instead = ", ".join(name for name in freight.verified_in if name not in before) or "nowhere else"
+        instead = ", ".join(name for name in freight.verified_in if name not in order) or "nowhere else"
         found.append(f"not verified in {', '.join(skipped)}, but in {instead}")
     if promotion.emergency:
         found.append(f"an emergency may pass a freeze: {promotion.emergency}")

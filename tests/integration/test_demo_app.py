@@ -14,8 +14,10 @@ import pytest
 
 from labkit.config import ACCEPTANCE, load_lab
 from labkit.delivery.build import run_unit_tests
+from labkit.delivery.changes import add_migration, apply
 from labkit.delivery.defects import defect_table
 from labkit.delivery.dockerfile import read_recipe_file
+from labkit.delivery.git import WorkingCopy
 from labkit.delivery.oci import build_image
 from labkit.delivery.wheels import ensure_wheels
 from labkit.paths import DATA, LabHome
@@ -65,7 +67,11 @@ def defective(sources, tmp_path):
         source = tmp_path / "source"
         shutil.copytree(sources[max(RELEASES)], source)
         run(["git", "init", "--quiet"], cwd=source)
-        run(["git", "apply", DATA / "demo-app-defects" / f"{name}.patch"], cwd=source)
+        copy = WorkingCopy(source, "developer", {})
+        apply(copy, (DATA / "demo-app-defects" / f"{name}.patch").read_text())
+        migration = DATA / "demo-app-defects" / f"{name}.sql"
+        if migration.exists():
+            add_migration(copy, name, migration.read_text())
         return source
 
     return introduce

@@ -22,6 +22,7 @@ from labkit.errors import LabError
 from labkit.observability.alerts import alert_rules
 from labkit.observability.panels import dashboard_plans
 from labkit.paths import DATA
+from labkit.services.dashboards import dashboard_pages_url
 from labkit.services.grafana import GRAFANA, dashboards_url, ensure_grafana, grafana_url
 from labkit.services.prometheus import prometheus_url
 from labkit.services.supervisor import Supervisor
@@ -206,5 +207,5 @@ def test_alerts_name_grafanas_dashboards_where_there_is_one(lab):
 
     assert dashboards(lab) == {grafana_url(lab)}
     without = replace(lab, settings=replace(lab.settings, extras=()))
-    assert dashboards(without) == {prometheus_url(lab)}
+    assert dashboards(without) == {dashboard_pages_url(lab)}
     assert "Grafana" not in [item.what for item in lab_urls(without)]

@@ -24,7 +24,7 @@ from labkit.runner import notebook_files, run_notebooks
 from labkit.wait import wait_for
 
 # The verbs of kubectl that notebooks use. Those that change something are run by their notebook alone.
-READS = {"config", "get", "logs"}
+READS = {"auth", "config", "get", "logs"}
 CHANGES = {"scale"}
 _OPTIONS_WITH_VALUE = {"--as", "--context", "-n"}
 
@@ -150,7 +150,7 @@ def test_comparing_the_environments_draws_what_was_measured(lab: Lab) -> None:
         for trace in output.get("data", {}).get("application/vnd.plotly.v1+json", {}).get("data", [])
     ]
     names = {trace.get("name") for trace in drawn}
-    assert len(figures) == 7
+    assert len(figures) == 9
     assert {environment.name for environment in lab.environments} <= names, names
 
 
