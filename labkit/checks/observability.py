@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -86,15 +87,21 @@ def _paged(lab: Lab) -> str:
     if not active:
         raise AssertionError("no alert of PROD is active")
     expect({receiver["name"] for item in active for receiver in item["receivers"]}, {"page"}, "receivers of PROD")
-    called = {notice["id"]: notice["notified"] for notice in _book(lab) if notice["channel"] == "page"}
+    pages = [notice for notice in _book(lab) if notice["channel"] == "page"]
+    called = {(page["id"].partition("-")[0], _moment(page["started"])): page["notified"] for page in pages}
     names = []
     for item in active:
-        people = called.get(f"{item['fingerprint']}-{item['startsAt']}")
+        people = called.get((item["fingerprint"], _moment(item["startsAt"])))
         if people:
             names.append(f"{item['labels']['alertname']} has called {', '.join(people)}")
     if not names:
         raise AssertionError("of the alerts that are active in PROD, none has called anybody")
     return "; ".join(names)
+
+
+def _moment(text: str) -> datetime:
+    """A time as Alertmanager writes it: its API gives it three digits after the second, its notices leave out zeros."""
+    return datetime.fromisoformat(text)
 
 
 @register("page-taken", "take a page while it fires: `labkit acknowledge ALERT`")
