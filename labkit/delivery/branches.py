@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import semver
-
 from labkit.config import SOURCE_REPO, Lab
+from labkit.delivery.changes import version_of
 from labkit.delivery.git import WorkingCopy, repo_path, working_copy
 from labkit.delivery.gitea import gitea_as
 from labkit.delivery.tags import RELEASE_BRANCH, image_tag
 from labkit.errors import LabError
 from labkit.tables import Record
 
-DEVELOPER = "developer"
 REVIEWER = "qa"
 _REPO = repo_path(SOURCE_REPO)
 
@@ -63,16 +61,6 @@ class Merge(Record):
     commit: str
     versions: Mapping[str, str]
     url: str
-
-
-def version_of(copy: WorkingCopy, tier: str) -> semver.Version:
-    """The version that a tier's VERSION file says."""
-    return semver.Version.parse((copy.folder / tier / "VERSION").read_text().strip())
-
-
-def write_version(copy: WorkingCopy, tier: str, version: semver.Version) -> None:
-    """Write a tier's VERSION file."""
-    copy.write({f"{tier}/VERSION": f"{version}\n".encode()})
 
 
 def versions_on(lab: Lab, copy: WorkingCopy, branch: str, commit: str) -> dict[str, str]:

@@ -7,15 +7,8 @@ from dataclasses import dataclass
 import yaml
 
 from labkit.config import Lab
-from labkit.delivery.branches import (
-    Branch,
-    push_branch,
-    switch_to,
-    version_of,
-    versions_on,
-    write_version,
-)
-from labkit.delivery.changes import Pushed, source_of_the_app
+from labkit.delivery.branches import Branch, push_branch, switch_to, versions_on
+from labkit.delivery.changes import Pushed, source_of_the_app, version_of, write_version
 from labkit.delivery.git import WorkingCopy
 from labkit.delivery.tags import RELEASE_BRANCH
 from labkit.errors import LabError, UsageError

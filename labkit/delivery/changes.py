@@ -66,16 +66,21 @@ def add_migration(copy: WorkingCopy, name: str, statements: str) -> None:
 def push(lab: Lab, copy: WorkingCopy, tiers: Iterable[str], message: str) -> Pushed:
     """Raise the versions of the tiers that were changed, commit, and push to `main`."""
     for tier in tiers:
-        raised = semver.Version.parse(_version(copy, tier)).bump_patch()
-        copy.write({f"{tier}/VERSION": f"{raised}\n".encode()})
+        write_version(copy, tier, version_of(copy, tier).bump_patch())
     copy.commit_and_push(message)
     return head(lab, copy)
 
 
 def head(lab: Lab, copy: WorkingCopy) -> Pushed:
     """The commit that a working copy holds."""
-    return Pushed(copy.head, {tier: _version(copy, tier) for tier in lab.tiers})
+    return Pushed(copy.head, {tier: str(version_of(copy, tier)) for tier in lab.tiers})
 
 
-def _version(copy: WorkingCopy, tier: str) -> str:
-    return (copy.folder / tier / "VERSION").read_text().strip()
+def version_of(copy: WorkingCopy, tier: str) -> semver.Version:
+    """The version that a tier's VERSION file says."""
+    return semver.Version.parse((copy.folder / tier / "VERSION").read_text().strip())
+
+
+def write_version(copy: WorkingCopy, tier: str, version: semver.Version) -> None:
+    """Write a tier's VERSION file."""
+    copy.write({f"{tier}/VERSION": f"{version}\n".encode()})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from labkit.config import Lab
-from labkit.delivery.branches import Branch, push_branch, switch_to, version_of, write_version
-from labkit.delivery.changes import source_of_the_app
+from labkit.delivery.branches import Branch, push_branch, switch_to
+from labkit.delivery.changes import source_of_the_app, version_of, write_version
 from labkit.delivery.git import WorkingCopy
 from labkit.paths import DATA
 from labkit.templates import render

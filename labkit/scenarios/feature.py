@@ -55,8 +55,7 @@ def begin_feature(lab: Lab) -> Beginning:
     dev = find_stage(lab, lab.control.name)
     if not dev.auto_promotion:
         raise LabError(f"Stage {dev.stage} is held: it would not take the release", todo=f"`labkit unhold {dev.stage}`")
-    if any(row.frozen for row in freeze_table(lab)):
-        frozen = ", ".join(row.stage for row in freeze_table(lab) if row.frozen)
+    if frozen := ", ".join(row.stage for row in freeze_table(lab) if row.frozen):
         raise LabError(f"Stage {frozen} is frozen", todo=f"`labkit unfreeze {frozen}`")
     prod = find_stage(lab, PRODUCTION)
     if not prod.freight_name:

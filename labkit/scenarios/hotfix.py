@@ -83,8 +83,7 @@ def begin_hotfix(lab: Lab) -> Beginning:
         raise LabError("The pods of this lab are simulated: no page shows the bug", todo="use `--pods process`")
     if not find_stage(lab, _DEV).auto_promotion:
         raise LabError(f"Stage {_DEV} is held already", todo=f"`labkit unhold {_DEV}`")
-    if any(row.frozen for row in freeze_table(lab)):
-        frozen = ", ".join(row.stage for row in freeze_table(lab) if row.frozen)
+    if frozen := ", ".join(row.stage for row in freeze_table(lab) if row.frozen):
         raise LabError(f"Stage {frozen} is frozen already", todo=f"`labkit unfreeze {frozen}`")
     freight = production_freight(lab)
     return Beginning(datetime.now(UTC), freight.alias, freight.name, ())
