@@ -65,8 +65,9 @@ from labkit.promotion import (
     wait_for_verification,
 )
 from labkit.scenarios.feature import begin_feature, feature_facts
-from labkit.scenarios.hotfix import begin_hotfix, hotfix_facts, production_freight
+from labkit.scenarios.hotfix import begin_hotfix, hotfix_facts
 from labkit.scenarios.rollback import begin_rollback, rollback_facts
+from labkit.scenarios.story import production_freight
 from labkit.services.argocd import sync_application
 from labkit.toolchain import find_tools
 from labkit.urls import lab_urls

@@ -12,7 +12,7 @@ from labkit.errors import LabError
 from labkit.observability.events import read_events
 from labkit.progress import step
 from labkit.promotion import Freight, find_stage, freeze_table, freight_table, stage_table, verified_at
-from labkit.scenarios.story import Beginning, Fact, FactTable, Story, seconds_between
+from labkit.scenarios.story import Beginning, Fact, FactTable, Story, production_freight, seconds_between
 from labkit.services.pods import runs_pods
 
 FEATURE = "gift wrapping"
@@ -57,10 +57,8 @@ def begin_feature(lab: Lab) -> Beginning:
         raise LabError(f"Stage {dev.stage} is held: it would not take the release", todo=f"`labkit unhold {dev.stage}`")
     if frozen := ", ".join(row.stage for row in freeze_table(lab) if row.frozen):
         raise LabError(f"Stage {frozen} is frozen", todo=f"`labkit unfreeze {frozen}`")
-    prod = find_stage(lab, PRODUCTION)
-    if not prod.freight_name:
-        raise LabError("PROD runs nothing yet", todo="run notebook 04-deploy-demo-app, or `labkit deploy`")
-    return Beginning(datetime.now(UTC), prod.freight, prod.freight_name, ())
+    freight = production_freight(lab)
+    return Beginning(datetime.now(UTC), freight.alias, freight.name, ())
 
 
 def assert_announced(lab: Lab, stage: str, feature: str) -> str:

@@ -26,7 +26,7 @@ from labkit.promotion import (
     verified_at,
     wait_for_stage,
 )
-from labkit.scenarios.story import Beginning, Fact, FactTable, Story, seconds_between
+from labkit.scenarios.story import Beginning, Fact, FactTable, Story, production_freight, seconds_between
 from labkit.services.pods import runs_pods
 
 REASON = "orders put markup on everybody's page"
@@ -87,18 +87,6 @@ def begin_hotfix(lab: Lab) -> Beginning:
         raise LabError(f"Stage {frozen} is frozen already", todo=f"`labkit unfreeze {frozen}`")
     freight = production_freight(lab)
     return Beginning(datetime.now(UTC), freight.alias, freight.name, ())
-
-
-def production_freight(lab: Lab) -> Freight:
-    """The Freight that PROD runs.
-
-    Raises:
-        LabError: It runs nothing yet.
-    """
-    prod = find_stage(lab, PRODUCTION)
-    if not prod.freight_name:
-        raise LabError("PROD runs nothing yet", todo="run notebook 04-deploy-demo-app, or `labkit deploy`")
-    return find_freight(lab, prod.freight_name)
 
 
 def assert_fixed(lab: Lab, stage: str, bug: Bug) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 from rich.console import Group
 
+from labkit.config import PRODUCTION, Lab
+from labkit.errors import LabError
 from labkit.observability.events import EventTable
-from labkit.promotion import StageTable
+from labkit.promotion import Freight, StageTable, find_freight, find_stage
 from labkit.tables import Record, Table
 
 
@@ -58,6 +60,18 @@ class FactTable(Table[Fact]):
 
     title = "Measured"
     columns = ("fact", "value", "unit", "definition")
+
+
+def production_freight(lab: Lab) -> Freight:
+    """The Freight that PROD runs.
+
+    Raises:
+        LabError: It runs nothing yet.
+    """
+    prod = find_stage(lab, PRODUCTION)
+    if not prod.freight_name:
+        raise LabError("PROD runs nothing yet", todo="run notebook 04-deploy-demo-app, or `labkit deploy`")
+    return find_freight(lab, prod.freight_name)
 
 
 @dataclass(frozen=True)
