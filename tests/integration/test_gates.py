@@ -44,6 +44,7 @@ from labkit.promotion import (
 from labkit.rules import rules
 from labkit.runner import run_notebooks
 from labkit.scenarios.rollback import rollback_facts
+from labkit.scenarios.told import told_stories
 from labkit.services.pods import pod_processes
 from labkit.services.supervisor import Supervisor
 from labkit.services.traffic import TRAFFIC, ensure_traffic
@@ -242,23 +243,21 @@ def test_prod_is_taken_back_from_what_only_its_customers_see_and_the_story_is_on
     began = datetime.now(UTC)
     folder = run_notebooks(lab, ["07-rollback"])
     assert (folder / "07-rollback.html").stat().st_size > 10_000
-    newest, undone, broken = promotion_table(lab, "prod")[:3]
+    _, undone, broken = promotion_table(lab, "prod")[:3]
     assert undone.rolled_back_from == broken.freight_name
     assert red(lab, "prod", find_freight(lab, broken.freight_name)) == ["error-rate"]
-    facts = {row.fact: row.value for row in rollback_facts(lab, *_freight_of(lab, broken, newest))}
+    facts = {row.fact: row.value for row in rollback_facts(lab, find_freight(lab, broken.freight_name))}
     (page,) = [row for row in notice_table(lab) if row.alert == "AppRequestsFail" and row.received > began]
     assert page.received < undone.created, "who is on call hears of it before PROD goes back"
     assert 0 < facts["detection time"] < 45
     assert 0 < facts["time to restore"] < 120
     assert facts["requests failed"] > 0
     assert 0 < facts["lead time of the fix"] < 240
+    told = next(row for row in told_stories(lab) if row.story == "rollback")
+    assert {row.fact: row.value for row in told.facts} == facts
     shown = labkit(lab, "timeline", "--since", "10", "--output", "json").json
     assert {row["source"] for row in shown} == set(SOURCES)
     assert [row["time"] for row in shown] == sorted(row["time"] for row in shown)
-
-
-def _freight_of(lab, *promotions):
-    return [find_freight(lab, row.freight_name) for row in promotions]
 
 
 def test_without_traffic_the_error_rate_is_inconclusive_and_not_passed(lab):

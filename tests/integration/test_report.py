@@ -1,5 +1,6 @@
 """`labkit report` and the dashboards' pages on the notebooks' lab: whole, drawn from what there is, offline."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -76,7 +77,17 @@ def test_the_report_is_one_small_file_that_needs_no_other(report, page):
 
 
 def test_the_reports_contents_lead_to_its_sections(page):
-    assert {"state", "pipeline", "drift", "versions", "promotions", "latencies", "delivery", "incidents"} < page.links
+    assert {
+        "state",
+        "pipeline",
+        "drift",
+        "versions",
+        "promotions",
+        "latencies",
+        "delivery",
+        "incidents",
+        "stories",
+    } < page.links
     assert page.links <= page.anchors
 
 
@@ -97,6 +108,17 @@ def test_the_report_says_what_delivery_metrics_were_computed_from(report):
     text = report.read_text()
     assert re.search(r"<th>change lead time</th>\s*<td>[\d.]+ (?:s|min|h) \(n = \d+\)</td>", text), "a value with its n"
     assert "<dt>change fail rate (n: deployments)</dt>" in text
+
+
+def test_the_report_tells_what_each_story_took(lab, report):
+    told = labkit(lab, "scenario", "told", "--output", "json").json
+    assert {row["story"] for row in told} == {"feature", "hotfix"}, "the notebooks that this lab has seen"
+    section = report.read_text().partition('<h2 id="stories">')[2].partition("</section>")[0]
+    for row in told:
+        assert html.escape(row["about"]) in section
+        for fact in row["facts"]["rows"]:
+            assert fact["value"] > 0, fact
+            assert f">{fact['value']:g}</td>" in section, fact
 
 
 def _get(lab, path):

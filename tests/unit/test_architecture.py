@@ -78,7 +78,7 @@ DEFERRED = {
     ("labkit.cli.lab", "labkit.checks"): "pandas, again",
     **{
         ("labkit.cli.scenarios", f"labkit.scenarios.{name}"): "pandas, too"
-        for name in ("feature", "hotfix", "rollback")
+        for name in ("feature", "hotfix", "rollback", "told")
     },
 }
 
