@@ -1,6 +1,5 @@
 """`labkit report` and the dashboards' pages on the notebooks' lab: whole, drawn from what there is, offline."""
 
-import html
 import json
 import re
 from html.parser import HTMLParser
@@ -108,17 +107,6 @@ def test_the_report_says_what_delivery_metrics_were_computed_from(report):
     text = report.read_text()
     assert re.search(r"<th>change lead time</th>\s*<td>[\d.]+ (?:s|min|h) \(n = \d+\)</td>", text), "a value with its n"
     assert "<dt>change fail rate (n: deployments)</dt>" in text
-
-
-def test_the_report_tells_what_each_story_took(lab, report):
-    told = labkit(lab, "scenario", "told", "--output", "json").json
-    assert {row["story"] for row in told} == {"feature", "hotfix"}, "the notebooks that this lab has seen"
-    section = report.read_text().partition('<h2 id="stories">')[2].partition("</section>")[0]
-    for row in told:
-        assert html.escape(row["about"]) in section
-        for fact in row["facts"]["rows"]:
-            assert fact["value"] > 0, fact
-            assert f">{fact['value']:g}</td>" in section, fact
 
 
 def _get(lab, path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import shlex
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from _labkit import rollout_state
+from _labkit import labkit, rollout_state
 
 from labkit.checks import check, seed_versions
 from labkit.config import Lab
@@ -199,3 +200,16 @@ def test_a_hotfix_reaches_prod_without_dev_and_then_the_main_line(lab: Lab) -> N
     assert record["pull_request"]["merged_by"] == "release-manager"
     for name in ("hotfixed", "fix-in-main-line", "answers"):
         assert check(lab, name).found
+
+
+def test_the_report_tells_what_each_story_took(lab: Lab, tmp_path: Path) -> None:
+    told = labkit(lab, "scenario", "told", "--output", "json").json
+    assert {row["story"] for row in told} == {"feature", "hotfix"}, "the notebooks that this lab has seen"
+    done = labkit(lab, "report", "--output", str(tmp_path / "report.html"))
+    assert done.code == 0, done
+    section = (tmp_path / "report.html").read_text().partition('<h2 id="stories">')[2].partition("</section>")[0]
+    for row in told:
+        assert html.escape(row["about"]) in section
+        for fact in row["facts"]["rows"]:
+            assert fact["value"] > 0, fact
+            assert f">{fact['value']:g}</td>" in section, fact
