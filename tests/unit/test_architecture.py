@@ -54,6 +54,7 @@ LAYERS = {
         "labkit.progress",
         "labkit.quantities",
         "labkit.rules",
+        "labkit.settings_file",
         "labkit.tables",
         "labkit.templates",
         "labkit.theme",
