@@ -77,6 +77,10 @@ DEFERRED = {
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
     ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
     ("labkit.cli.lab", "labkit.checks"): "pandas, again",
+    (
+        "labkit.delivery.oci",
+        "labkit.delivery.registry_client",
+    ): "oras builds grammars as it is imported: two seconds",
     **{
         ("labkit.cli.scenarios", f"labkit.scenarios.{name}"): "pandas, too"
         for name in ("feature", "hotfix", "rollback", "told")
