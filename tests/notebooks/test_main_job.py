@@ -6,6 +6,7 @@ import ast
 import html
 import json
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import nbformat
 import pytest
 from _labkit import labkit, rollout_state
 
-from labkit.checks import check, seed_versions
+from labkit.checks import NotYet, check, seed_versions, solution
 from labkit.config import Lab
 from labkit.demo_app import app_page
 from labkit.kubectl import kubectl
@@ -213,3 +214,33 @@ def test_the_report_tells_what_each_story_took(lab: Lab, tmp_path: Path) -> None
         for fact in row["facts"]["rows"]:
             assert fact["value"] > 0, fact
             assert f">{fact['value']:g}</td>" in section, fact
+
+
+@pytest.fixture
+def stages_as_they_were(lab: Lab, shell: dict[str, str]) -> Iterator[None]:
+    """What an exercise changes about the Stages is taken back."""
+    where = ["kubectl", "--context", "gitops-dev", "-n", "demo-app"]
+    known = json.loads(run([*where, "get", "stages", "-o", "json"], env=shell))["items"]
+    yield
+    for item in json.loads(run([*where, "get", "stages", "-o", "json"], env=shell))["items"]:
+        name = item["metadata"]["name"]
+        if name not in [stage["metadata"]["name"] for stage in known]:
+            run([*where, "delete", "stage", name], env=shell)
+    for stage in known:
+        patch = json.dumps({"spec": {"verification": stage["spec"]["verification"]}})
+        run([*where, "patch", "stage", stage["metadata"]["name"], "--type", "merge", "--patch", patch], env=shell)
+
+
+def _solved(lab: Lab, name: str) -> str:
+    try:
+        return check(lab, name).found
+    except NotYet:
+        return ""
+
+
+@pytest.mark.usefixtures("stages_as_they_were")
+@pytest.mark.parametrize("name", ["exercise-stricter-gate", "exercise-fourth-stage", "exercise-two-regions"])
+def test_an_exercise_is_not_done_until_its_solution_was_carried_out(lab: Lab, shell: dict[str, str], name: str) -> None:
+    assert not _solved(lab, name)
+    run(["bash", "-c", solution(name)], env=shell)
+    assert wait_for(f"{name} to be solved", lambda: _solved(lab, name), timeout=30)
