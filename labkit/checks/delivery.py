@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -40,6 +40,57 @@ def _versions(lab: Lab) -> str:
         for name, versions in sorted(seed_versions(lab).items())
     )
     return f"every cluster runs the seed's versions: {table}"
+
+
+def _release(number: int) -> Callable[[Lab], str]:
+    def _verified_as_far(lab: Lab) -> str:
+        """By the Freight as kubectl shows it, where the Stages were waited for."""
+        release = lab.releases[number - 1]
+        shown = kubectl(lab, f"kubectl --context {lab.control.context} -n {PROJECT} get freight -o json").output
+        found = [
+            item
+            for item in json.loads(shown)["items"]
+            if sorted(image["tag"] for image in item["images"]) == sorted(release.versions.values())
+        ]
+        if not found:
+            raise AssertionError(f"there is no Freight with {', '.join(release.versions.values())}")
+        names = [environment.name for environment in lab.environments]
+        wanted = names[: names.index(release.promoted_to) + 1]
+        verified = [name for name in names if name in ((found[0].get("status") or {}).get("verifiedIn") or {})]
+        expect([name for name in wanted if name in verified], wanted, f"Stages in which release {number} is verified")
+        versions = ", ".join(f"{tier} {version}" for tier, version in release.versions.items())
+        return f"{versions}: one Freight, verified in {', '.join(wanted)}"
+
+    return _verified_as_far
+
+
+for _number, _until in ((1, "PROD"), (2, "PRE"), (3, "DEV")):
+    _hint = f"run notebook 04-deploy-demo-app until release {_number} is in {_until}, or `labkit deploy`"
+    register(f"release-{_number}", _hint)(_release(_number))
+
+
+def _newest(name: str) -> Callable[[Lab], str]:
+    def _answers_as_main(lab: Lab) -> str:
+        """By the VERSION files on main in Gitea, and by each tier's own answer over HTTP."""
+        environment = lab.environment(name)
+        on_main = versions_on_main(lab)
+        expect(versions_that_answer(lab, environment), on_main, f"versions that answer in {environment.context}")
+        return f"{name} answers in main's versions: {', '.join(f'{tier} {it}' for tier, it in on_main.items())}"
+
+    return _answers_as_main
+
+
+for _name, _how in (("dev", "wait until DEV has taken it"), ("pre", "promote it to PRE")):
+    register(f"newest-in-{_name}", f"build what is on main, and {_how}: `labkit get stages`")(_newest(_name))
+
+
+def versions_on_main(lab: Lab) -> dict[str, str]:
+    """What `main` of the demo app's repo says which version each tier is."""
+    viewer, repo, found = gitea_as(lab, "viewer"), repo_path(SOURCE_REPO), {}
+    for tier in lab.tiers:
+        file = viewer.request("GET", f"/repos/{repo}/contents/{tier}/VERSION", ref="main")
+        found[tier] = b64decode(file["content"]).decode().strip()
+    return found
 
 
 @register("answers", "wait until the pods are Ready: `labkit status`; in a lab with simulated pods nothing answers")
@@ -90,7 +141,7 @@ def _as_git_says(lab: Lab) -> str:
             for item in _manifests_in_git(lab, lab.destination(environment.name).branch)
             if item["kind"] == "Deployment"
         }
-        expect(running_versions(lab, environment), promised, f"versions in {environment.context}")
+        expect(running_versions(lab, environment), promised, f"versions in {environment.context}", else_wrong=True)
     return "every cluster runs the versions that its branch in Git says"
 
 
@@ -110,7 +161,9 @@ def _ci(lab: Lab) -> str:
     if not commit:
         raise AssertionError(f"repo {SOURCE_REPO} has no commit on main")
     states = viewer.commit_statuses(repo, commit)
-    expect(states, {"ci/unit-tests": "success", "ci/build": "success"}, f"statuses of commit {commit[:7]}")
+    wanted = {"ci/unit-tests": "success", "ci/build": "success"}
+    failed = bool({"failure", "error"} & set(states.values()))
+    expect(states, wanted, f"statuses of commit {commit[:7]}", else_wrong=failed)
     return f"commit {commit[:7]} on main passed its unit tests and was built"
 
 
@@ -126,5 +179,6 @@ def _verified(lab: Lab) -> str:
         ]
         if not phases:
             raise AssertionError(f"no AnalysisRun for Stage {environment.name}")
-        expect(phases[-1], "Successful", f"newest AnalysisRun of Stage {environment.name}")
+        over = phases[-1] in ("Failed", "Error", "Inconclusive")
+        expect(phases[-1], "Successful", f"newest AnalysisRun of Stage {environment.name}", else_wrong=over)
     return "the newest AnalysisRun of each Stage was successful"

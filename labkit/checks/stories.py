@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from labkit.checks.check import expect, register
+from labkit.checks.check import Mistake, expect, register
 from labkit.config import HOTFIX, PREVIEW, PREVIEW_PROJECT, PRODUCTION, PROJECT, SOURCE_REPO, Lab
 from labkit.delivery.bugs import bug_table
 from labkit.delivery.git import repo_path
@@ -24,7 +24,7 @@ def _previewed(lab: Lab) -> str:
     where = f"kubectl --context {lab.control.context}"
     found = json.loads(kubectl(lab, f"{where} -n {PROJECT} get freight -o json").output)["items"]
     seen = [image["tag"] for item in found for image in item["images"] if "-feature-" in image["tag"]]
-    expect(seen, [], "builds of feature branches in the main line")
+    expect(seen, [], "builds of feature branches in the main line", else_wrong=True)
     newest = freight_table(lab, project=PREVIEW_PROJECT)[0]
     return f"the preview announces “{page.announcement}”, built as {newest.versions['frontend']}; DEV does not"
 
@@ -43,7 +43,7 @@ def _feature_released(lab: Lab) -> str:
     newest = viewer.request("GET", f"/repos/{repo}/pulls/{merged[0]['number']}")
     author, reviewer = newest["user"]["login"], newest["merged_by"]["login"]
     if author == reviewer:
-        raise AssertionError(f"{author} has merged what {author} wrote")
+        raise Mistake(f"{author} has merged what {author} wrote")
     return f"all three announce “{pages['prod']}”, written by {author}, merged by {reviewer}"
 
 
@@ -60,7 +60,7 @@ def _hotfixed(lab: Lab) -> str:
     before = promotion_table(lab, PRODUCTION)[1].freight_name
     replaced = {item.name: item for item in freight_table(lab)}[before].versions
     changed = sorted(tier for tier, version in freight.versions.items() if version != replaced[tier])
-    expect(len(changed), 1, f"tiers that the hotfix changed ({', '.join(changed)})")
+    expect(len(changed), 1, f"tiers that the hotfix changed ({', '.join(changed)})", else_wrong=True)
     for bug in bug_table():
         if bug.tier in changed and not try_markup(lab, PRODUCTION, bug.field).harmless:
             raise AssertionError(f"{bug.bug} is still in PROD")

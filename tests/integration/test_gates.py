@@ -13,7 +13,7 @@ import pytest
 from _labkit import deployed, get, labkit, rollout_state
 from _labs import lab_of_its_own
 
-from labkit.checks import NotYet, check
+from labkit.checks import Wrong, check
 from labkit.config import SOURCE_REPO
 from labkit.delivery.ci import UNIT_TESTS
 from labkit.delivery.defects import defect_table
@@ -223,7 +223,7 @@ def test_a_schema_change_in_four_freights(lab):
     assert (undone.freight_name, undone.phase) == (steps["backfill"].name, "Failed")
     assert red(lab, "dev", steps["backfill"]) == ["smoke-test"]
     assert {order.answer.partition(" ")[0] for order in find_orders(lab, "dev", orders)} == {"502"}
-    with pytest.raises(NotYet, match="needs and the file in dev lacks"):
+    with pytest.raises(Wrong, match="needs and the file in dev lacks"):
         check(lab, "schemas")
     rollback(lab, "dev", steps["switch"].alias)
     assert find_orders(lab, "dev", orders).rows == tuple(orders)
