@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -42,31 +43,25 @@ def _versions(lab: Lab) -> str:
     return f"every cluster runs the seed's versions: {table}"
 
 
-def _release(number: int) -> Callable[[Lab], str]:
-    def _verified_as_far(lab: Lab) -> str:
-        """By the Freight as kubectl shows it, where the Stages were waited for."""
-        release = lab.releases[number - 1]
+def _release(number: int, stage: str) -> Callable[[Lab], str]:
+    def _verified_in(lab: Lab) -> str:
+        """By the Freight as kubectl shows it, where the Stage was waited for."""
+        versions = lab.releases[number - 1].versions
         shown = kubectl(lab, f"kubectl --context {lab.control.context} -n {PROJECT} get freight -o json").output
-        found = [
-            item
-            for item in json.loads(shown)["items"]
-            if sorted(image["tag"] for image in item["images"]) == sorted(release.versions.values())
-        ]
-        if not found:
-            raise AssertionError(f"there is no Freight with {', '.join(release.versions.values())}")
-        names = [environment.name for environment in lab.environments]
-        wanted = names[: names.index(release.promoted_to) + 1]
-        verified = [name for name in names if name in ((found[0].get("status") or {}).get("verifiedIn") or {})]
-        expect([name for name in wanted if name in verified], wanted, f"Stages in which release {number} is verified")
-        versions = ", ".join(f"{tier} {version}" for tier, version in release.versions.items())
-        return f"{versions}: one Freight, verified in {', '.join(wanted)}"
+        for item in json.loads(shown)["items"]:
+            if sorted(image["tag"] for image in item["images"]) == sorted(versions.values()):
+                verified = (item.get("status") or {}).get("verifiedIn") or {}
+                expect(stage in verified, True, f"whether release {number} is verified in {stage}")
+                return f"{', '.join(f'{tier} {it}' for tier, it in versions.items())}: one Freight, verified in {stage}"
+        raise AssertionError(f"there is no Freight with {', '.join(versions.values())}")
 
-    return _verified_as_far
+    return _verified_in
 
 
-for _number, _until in ((1, "PROD"), (2, "PRE"), (3, "DEV")):
-    _hint = f"run notebook 04-deploy-demo-app until release {_number} is in {_until}, or `labkit deploy`"
-    register(f"release-{_number}", _hint)(_release(_number))
+for _number, _stages in ((1, ("dev", "pre", "prod")), (2, ("dev", "pre")), (3, ("dev",))):
+    for _stage in _stages:
+        _hint = f"run notebook 04-deploy-demo-app until {_stage} has release {_number}, or `labkit deploy`"
+        register(f"release-{_number}-in-{_stage}", _hint)(_release(_number, _stage))
 
 
 def _newest(name: str) -> Callable[[Lab], str]:
@@ -160,11 +155,32 @@ def _ci(lab: Lab) -> str:
     commit = viewer.branch_commit(repo, "main")
     if not commit:
         raise AssertionError(f"repo {SOURCE_REPO} has no commit on main")
-    states = viewer.commit_statuses(repo, commit)
+    expect_built(lab, commit)
+    return f"commit {commit[:7]} on main passed its unit tests and was built"
+
+
+@register("branch-built", "push a branch of the demo app's repo, and see `labkit logs ci`")
+def _branch_built(lab: Lab) -> str:
+    """By Gitea's branches and the statuses of the newest, where CI was waited for."""
+    viewer, repo = gitea_as(lab, "viewer"), repo_path(SOURCE_REPO)
+    branches = [
+        branch
+        for branch in viewer.request("GET", f"/repos/{repo}/branches", limit=50)
+        if branch["name"].startswith(("feature/", "hotfix/"))
+    ]
+    if not branches:
+        raise AssertionError(f"repo {SOURCE_REPO} has no feature or hotfix branch")
+    newest = max(branches, key=lambda branch: datetime.fromisoformat(branch["commit"]["timestamp"]))
+    expect_built(lab, newest["commit"]["id"])
+    return f"{newest['name']} passed its unit tests at {newest['commit']['id'][:7]} and was built"
+
+
+def expect_built(lab: Lab, commit: str) -> None:
+    """Fail a check where CI has not tested and built a commit."""
+    states = gitea_as(lab, "viewer").commit_statuses(repo_path(SOURCE_REPO), commit)
     wanted = {"ci/unit-tests": "success", "ci/build": "success"}
     failed = bool({"failure", "error"} & set(states.values()))
     expect(states, wanted, f"statuses of commit {commit[:7]}", else_wrong=failed)
-    return f"commit {commit[:7]} on main passed its unit tests and was built"
 
 
 @register("verified", "run notebook 04-deploy-demo-app, or `labkit deploy`")

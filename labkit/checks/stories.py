@@ -47,6 +47,39 @@ def _feature_released(lab: Lab) -> str:
     return f"all three announce “{pages['prod']}”, written by {author}, merged by {reviewer}"
 
 
+@register("freight-by-hand", "`create_freight` makes it: PROD's images, one of them replaced by the hotfix branch's")
+def _freight_by_hand(lab: Lab) -> str:
+    """By the newest Freight as kubectl shows it, and by the images in PROD's cluster."""
+    where = f"kubectl --context {lab.control.context} -n {PROJECT}"
+    shown = kubectl(lab, f"{where} get freight --sort-by=.metadata.creationTimestamp -o json").output
+    newest = json.loads(shown)["items"][-1]
+    tags = {image["repoURL"].rsplit("/", 1)[1]: image["tag"] for image in newest["images"]}
+    fixed = sorted(tier for tier, tag in tags.items() if "-hotfix-" in tag)
+    if not fixed:
+        raise AssertionError(f"the newest Freight holds {', '.join(tags.values())}, and no hotfix build")
+    running = running_versions(lab, lab.environment(PRODUCTION))
+    changed = sorted(tier for tier, tag in tags.items() if tag != running[tier])
+    expect(changed, fixed, "tiers in which the newest Freight differs from PROD", else_wrong=True)
+    return f"the newest Freight is what PROD runs, but {', '.join(f'{tier} {tags[tier]}' for tier in fixed)}"
+
+
+@register("fix-in-pre", "promote the Freight that was made by hand to hotfix, and then to PRE")
+def _fix_in_pre(lab: Lab) -> str:
+    """By the images in PRE's cluster and by trying the bug there, where Kargo was asked for the verification."""
+    newest = promotion_table(lab, "pre")[0]
+    freight = {item.name: item for item in freight_table(lab)}[newest.freight_name]
+    if not {HOTFIX, "pre"} <= set(freight.verified_in):
+        raise AssertionError(f"Freight {freight.alias} is verified in {', '.join(freight.verified_in) or 'no Stage'}")
+    expect(running_versions(lab, lab.environment("pre")), freight.versions, "versions in PRE")
+    production = running_versions(lab, lab.environment(PRODUCTION))
+    changed = sorted(tier for tier, version in freight.versions.items() if version != production[tier])
+    expect(len(changed), 1, f"tiers that differ from PROD's ({', '.join(changed)})", else_wrong=True)
+    for bug in bug_table():
+        if bug.tier in changed and not try_markup(lab, "pre", bug.field).harmless:
+            raise Mistake(f"{bug.bug} is in PRE")
+    return f"PRE runs what PROD runs, but {changed[0]} {freight.versions[changed[0]]}, and shows markup as text"
+
+
 @register("hotfixed", "run notebook 06-hotfix up to PROD, or `labkit scenario hotfix`")
 def _hotfixed(lab: Lab) -> str:
     """By trying the bug on PROD's page, by the images in its cluster, and by the Promotion's own record."""
