@@ -11,6 +11,7 @@ import pytest
 from _notebooks import CHANGES, FILES, cells, changes, checked, only_reads, tree
 
 from labkit import checks, notebook
+from labkit.paths import REPO
 from labkit.process import PYTHON, run
 
 _CALLS_IN_A_CELL = 3
@@ -144,6 +145,11 @@ def test_it_is_stored_without_noise(file: Path) -> None:
     for cell in stored.cells:
         assert set(cell.metadata) <= {"tags"}, cell.metadata
         assert cell.source.strip(), "a cell is empty"
+
+
+def test_ruff_reads_the_notebooks() -> None:
+    read = run([PYTHON, "-m", "ruff", "check", "--show-files"], cwd=REPO).splitlines()
+    assert {str(file) for file in FILES} <= set(read)
 
 
 def test_nbstripout_would_change_nothing() -> None:
