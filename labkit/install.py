@@ -56,24 +56,27 @@ def create_clusters(lab: Lab) -> ClusterTable:
 
 def start_clusters(lab: Lab) -> ClusterTable:
     """Start clusters that were stopped, and look after them again."""
-    started = clusters.start_clusters(lab)
-    ensure_watchdog(lab)
-    ensure_pod_runners(lab)
+    with step("Start the clusters", expect=10):
+        started = clusters.start_clusters(lab)
+        ensure_watchdog(lab)
+        ensure_pod_runners(lab)
     return started
 
 
 def stop_clusters(lab: Lab) -> ClusterTable:
     """Stop the clusters, keeping their state; nothing starts them again by itself."""
-    Supervisor(lab).stop_service(WATCHDOG)
-    stop_pod_runners(lab)
-    return clusters.stop_clusters(lab)
+    with step("Stop the clusters", expect=5):
+        Supervisor(lab).stop_service(WATCHDOG)
+        stop_pod_runners(lab)
+        return clusters.stop_clusters(lab)
 
 
 def delete_clusters(lab: Lab) -> ClusterTable:
     """Delete the clusters with all that is in them, and stop the services that ran for them."""
-    Supervisor(lab).stop()
-    end_pods(lab)
-    return clusters.delete_clusters(lab)
+    with step("Delete the clusters", expect=10):
+        Supervisor(lab).stop()
+        end_pods(lab)
+        return clusters.delete_clusters(lab)
 
 
 def install_argocd(lab: Lab) -> ServiceTable:

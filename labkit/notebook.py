@@ -1,7 +1,7 @@
 """What the notebooks use: one flat set of names, so that a cell reads as what it does."""
 
 from labkit.charts import pipeline_chart
-from labkit.checks import check
+from labkit.checks import check, check_table
 from labkit.config import choose, load_lab
 from labkit.delivery.defects import defect_table
 from labkit.delivery.schema_steps import schema_step_table
@@ -85,6 +85,7 @@ __all__ = [
     "build_hotfix",
     "build_release",
     "check",
+    "check_table",
     "choose",
     "create_clusters",
     "create_freight",

@@ -28,6 +28,7 @@ from labkit.observability.pages import notice_table
 from labkit.observability.panels import DashboardPlan, dashboard_plans
 from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, promotion_chart
+from labkit.progress import step
 from labkit.quantities import duration
 from labkit.scenarios.told import told_stories
 from labkit.status import lab_status
@@ -87,10 +88,11 @@ def write_run_report(lab: Lab, folder: Path, runs: Sequence[NotebookRun]) -> Pat
     Returns:
         The report. What could not be read, since the lab does not run or does so in part, is named in it.
     """
-    for run in runs:
-        (folder / f"{run.notebook}.html").write_text(notebook_page(run.file))
     report = folder / "report.html"
-    _write(lab, report, runs)
+    with step("Write a page for each notebook, and the report", expect=15):
+        for run in runs:
+            (folder / f"{run.notebook}.html").write_text(notebook_page(run.file))
+        _write(lab, report, runs)
     return report
 
 
@@ -109,7 +111,8 @@ def write_report(lab: Lab, file: Path, *, minutes: float = 15, hours: float = 24
     Raises:
         LabError: Something could not be read; the file is written, and says what.
     """
-    sections = _write(lab, file, (), minutes=minutes, hours=hours)
+    with step("Write the report", expect=10):
+        sections = _write(lab, file, (), minutes=minutes, hours=hours)
     missing = {section.title: section.missing for section in sections if section.missing}
     if missing or not sections:
         raise LabError(
@@ -283,9 +286,12 @@ def write_pictures(lab: Lab, folder: Path) -> list[Path]:
         "drift": drift_chart(lab),
     }
     files = [folder / f"{name}.png" for name in figures]
+    size = {"width": _PICTURE_WIDTH, "scale": _PICTURE_SCALE}
     try:
-        for figure, file in zip(figures.values(), files, strict=True):
-            figure.update_layout(paper_bgcolor="white").write_image(file, width=_PICTURE_WIDTH, scale=_PICTURE_SCALE)
+        with step("Draw the charts as pictures", expect=10, total=len(files)) as task:
+            for done, (figure, file) in enumerate(zip(figures.values(), files, strict=True)):
+                task.update(done, file.name)
+                figure.update_layout(paper_bgcolor="white").write_image(file, **size)
     # plotly says so where there is no kaleido, kaleido where there is no Chrome.
     except (ValueError, RuntimeError) as error:
         raise LabError(

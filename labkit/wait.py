@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from labkit.errors import LabError, WaitTimeout
+from labkit.progress import waiting
 
 T = TypeVar("T")
 log = logging.getLogger("labkit.wait")
@@ -47,21 +48,23 @@ def wait_for(
     """
     deadline = time.monotonic() + timeout
     last = "nothing yet"
-    while True:
-        try:
-            state = probe()
-        except tolerate as error:
-            now, state_seen = f"{type(error).__name__}: {error}".strip().splitlines()[0], False
-        else:
-            now, state_seen = describe(state), True
-        if now != last:
-            log.info("%s: %s", what, now)
-            last = now
-        if state_seen:
-            if ready(state):
-                return state
-            if failed is not None and failed(state):
-                raise LabError(f"Waiting for {what} is over: it failed", seen=last, todo=todo)
-        if time.monotonic() >= deadline:
-            raise WaitTimeout(f"Waited {timeout:.0f} s for {what}", seen=last, todo=todo)
-        time.sleep(interval)
+    with waiting(what, timeout) as tell:
+        while True:
+            try:
+                state = probe()
+            except tolerate as error:
+                now, state_seen = f"{type(error).__name__}: {error}".strip().splitlines()[0], False
+            else:
+                now, state_seen = describe(state), True
+            if now != last:
+                log.info("%s: %s", what, now)
+                last = now
+            if state_seen:
+                if ready(state):
+                    return state
+                if failed is not None and failed(state):
+                    raise LabError(f"Waiting for {what} is over: it failed", seen=last, todo=todo)
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(f"Waited {timeout:.0f} s for {what}", seen=last, todo=todo)
+            tell(now)
+            time.sleep(interval)

@@ -14,7 +14,7 @@ from labkit.config import PRODUCTION, Lab
 from labkit.errors import LabError
 from labkit.observability.events import EventTable
 from labkit.promotion import Freight, StageTable, find_freight, find_stage
-from labkit.tables import Record, Table
+from labkit.tables import Record, Table, plain
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +81,7 @@ def production_freight(lab: Lab) -> Freight:
     return find_freight(lab, prod.freight_name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Story:
     """A story that was told to its end.
 
@@ -108,3 +108,9 @@ class Story:
 
     def __rich__(self) -> Group:
         return Group(self.events, "", self.facts, "", self.left)
+
+    def __repr__(self) -> str:
+        return plain(self)
+
+    def _repr_html_(self) -> str:
+        return "".join(table._repr_html_() for table in (self.events, self.facts, self.left))

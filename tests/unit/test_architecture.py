@@ -77,6 +77,7 @@ DEFERRED = {
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
     ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
     ("labkit.cli.lab", "labkit.checks"): "pandas, again",
+    ("labkit.progress", "IPython.display"): "a command line does without, and starts faster",
     (
         "labkit.delivery.oci",
         "labkit.delivery.registry_client",

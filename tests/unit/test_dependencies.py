@@ -27,6 +27,7 @@ ASKED_FOR = {"jupyterlab", "papermill", "kubernetes", "pandas", "plotly", "ipywi
 # Used without being imported: where, and by what.
 USED_OTHERWISE = {
     "mypy": ("Makefile", "/mypy"),
+    "nbstripout": ("tests/notebooks/test_structure.py", '"-m", "nbstripout"'),
     "pandas-stubs": ("pyproject.toml", "strict = true"),
     "pytest-timeout": ("pyproject.toml", "\ntimeout = "),
     "ruff": ("Makefile", "/ruff check"),
