@@ -31,6 +31,14 @@ class PipelineBoard:
     Args:
         lab: The lab.
         seconds: Pause between two looks.
+
+    Attributes:
+        widget: The whole board.
+        buttons: A button for each action, by the action's key.
+        answers: The fields of the action that is being confirmed, by their names.
+        confirm: Does what was asked about.
+        cancel: Does not.
+        message: What is said of an action.
     """
 
     def __init__(self, lab: Lab, *, seconds: float = SECONDS) -> None:
@@ -44,13 +52,13 @@ class PipelineBoard:
         self._work: Work | None = None
         self._asking: Action | None = None
         self._running: Action | None = None
-        self._answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {}
         self._actions: dict[str, Action] = {}
         self._cards: dict[str, widgets.HTML] = {}
         self.buttons: dict[str, widgets.Button] = {}
         self._top = widgets.HTML()
         self._stages = widgets.VBox()
-        self._said = widgets.HTML()
+        self.message = widgets.HTML()
         self._form = widgets.VBox()
         self.confirm = widgets.Button(description="Yes")
         self.cancel = widgets.Button(description="Cancel")
@@ -60,7 +68,7 @@ class PipelineBoard:
         self._choice = _row(self.confirm, self.cancel)
         self._feed = widgets.HTML()
         self.widget = widgets.VBox(
-            [widgets.HTML(style()), self._top, self._stages, self._said, self._form, self._choice, self._feed]
+            [widgets.HTML(style()), self._top, self._stages, self.message, self._form, self._choice, self._feed]
         )
         self.widget.add_class("labkit-board")
         self._ticker = Ticker(self.look, seconds)
@@ -177,27 +185,27 @@ class PipelineBoard:
 
     def _ask(self, action: Action) -> None:
         self._asking = action
-        self._answers = {ask.name: _field(ask) for ask in action.asks}
+        self.answers = {ask.name: _field(ask) for ask in action.asks}
         self._say(action, "asked", action.question, f"This is done as {action.person}.")
-        self._form.children = list(self._answers.values())
+        self._form.children = list(self.answers.values())
         self.confirm.description = f"{action.label}"
         self._choice.layout.display = None
 
     def _no_question(self) -> None:
-        self._asking, self._answers, self._form.children = None, {}, []
+        self._asking, self.answers, self._form.children = None, {}, []
         self._choice.layout.display = "none"
 
     def _dismissed(self) -> None:
         with self._lock:
             self._no_question()
-            self._said.value = ""
+            self.message.value = ""
 
     def _confirmed(self) -> None:
         with self._lock:
             action = self._asking
             if action is None:
                 return
-            answers = {name: str(field.value or "").strip() for name, field in self._answers.items()}
+            answers = {name: str(field.value or "").strip() for name, field in self.answers.items()}
             missing = [ask.label for ask in action.asks if ask.needed and not answers[ask.name]]
             if missing:
                 self._say(action, "asked", action.question, f"Still needed: {', '.join(missing)}.")
@@ -233,7 +241,7 @@ class PipelineBoard:
 
     def _say(self, action: Action, state: str, title: str, *lines: str, shown: str = "") -> None:
         colour = colours_of(self._pipeline).get(action.stage, NEUTRAL)
-        self._said.value = said(Said(title, state, lines, shown, colour))
+        self.message.value = said(Said(title, state, lines, shown, colour))
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until what was begun is over."""

@@ -14,6 +14,7 @@ from labkit.paths import DATA
 from labkit.process import LOOPBACK, assert_ports_free
 
 _NOTEBOOK = DATA / "pipeline" / "board.ipynb"
+_TEMPLATE = DATA / "pipeline" / "page"
 _UNSEEN_SECONDS = 60
 
 
@@ -39,10 +40,11 @@ def serve_board(lab: Lab, port: int, *, ready: Callable[[str], None]) -> None:
         port_retries=0,
         token=token,
         open_browser=False,
-        log_level="WARNING",
+        log_level="ERROR",
         config=_kernels_end_when_nobody_looks(),
     )
     server.initialize([])
+    server.template_paths.insert(0, str(_TEMPLATE))
     ready(f"http://{LOOPBACK}:{port}/?token={token}")
     server.start()
 
