@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -80,30 +81,22 @@ class PipelineBoard:
     def look(self) -> None:
         """Read the lab and show what was read; what cannot be read is said on the board."""
         with self._reading:
-            try:
-                pipeline, events = self._read()
-            # It is called by a thread of its own: whatever goes wrong is shown on the board.
-            except Exception as error:
-                with self._lock:
-                    self._trouble = words_of(error)
-                    self._show()
-                return
+            trouble = _tried(self._read_pipeline) or _tried(self._read_events)
             with self._lock:
-                self._pipeline, self._events, self._trouble = pipeline, events, ()
-                self._show()
+                self._trouble = trouble
+                self._trouble = _tried(self._show) or trouble
+                self._top.value = self.heading
 
-    def _read(self) -> tuple[Pipeline, EventTable]:
-        pipeline = read_pipeline(self._lab)
-        if not pipeline.views or self._looks % _FEED_EVERY:
-            events = self._events
-        else:
-            events = read_events(self._lab, since=pipeline.at - timedelta(minutes=_FEED_MINUTES))
+    def _read_pipeline(self) -> None:
+        self._pipeline = read_pipeline(self._lab)
+
+    def _read_events(self) -> None:
+        if self._looks % _FEED_EVERY == 0 and self._pipeline.views:
+            self._events = read_events(self._lab, since=self._pipeline.at - timedelta(minutes=_FEED_MINUTES))
         self._looks += 1
-        return pipeline, events
 
     def _show(self) -> None:
         pipeline = self._pipeline
-        self._top.value = self.heading
         if list(self._cards) != [view.name for view in pipeline.views]:
             self._lay_out()
         for view in pipeline.views:
@@ -175,9 +168,9 @@ class PipelineBoard:
 
     def _pressed(self, key: str) -> None:
         with self._lock:
-            if self._busy:
-                return
             action = self._actions[key]
+            if self._busy or self.stopped or action.blocked:
+                return
             if action.question:
                 self._ask(action)
             else:
@@ -220,15 +213,16 @@ class PipelineBoard:
         self._show_buttons()
 
     def _over(self, action: Action, done: Any, error: Exception | None) -> None:
+        took = duration(round(self._work.seconds)) if self._work else ""
+        self._looks = 0
+        self.look()
         with self._lock:
-            took = duration(round(self._work.seconds)) if self._work else ""
             self._running = None
             if error is not None:
                 self._say(action, "failed", f"{action.label} did not work", *words_of(error))
             else:
                 self._say(action, "done", f"{action.label}: done in {took}", shown=result(done))
             self._show_buttons()
-        self.look()
 
     def _show_buttons(self) -> None:
         for action in self._actions.values():
@@ -254,6 +248,7 @@ class PipelineBoard:
         with self._lock:
             self._no_question()
             self._show()
+            self._top.value = self.heading
 
     # How it is displayed
 
@@ -271,6 +266,15 @@ class PipelineBoard:
             for view in self._pipeline.views
         ]
         return "\n".join([f"Pipeline as it was at {clock(self._pipeline.at)}", *lines, *self._trouble])
+
+
+def _tried(act: Callable[[], None]) -> tuple[str, ...]:
+    """What went wrong, if anything: nobody is above the thread that looks, so it is shown on the board."""
+    try:
+        act()
+    except Exception as error:
+        return words_of(error)
+    return ()
 
 
 def _row(*buttons: widgets.Button) -> widgets.Box:

@@ -15,7 +15,7 @@ from labkit.process import LOOPBACK, assert_ports_free
 
 _NOTEBOOK = DATA / "pipeline" / "board.ipynb"
 _TEMPLATE = DATA / "pipeline" / "page"
-_UNSEEN_SECONDS = 60
+_UNSEEN_SECONDS = 30
 
 
 def serve_board(lab: Lab, port: int, *, ready: Callable[[str], None]) -> None:
@@ -50,10 +50,10 @@ def serve_board(lab: Lab, port: int, *, ready: Callable[[str], None]) -> None:
 
 
 def _kernels_end_when_nobody_looks() -> Config:
-    """A page that is closed ends its kernel; this is for one whose browser was killed."""
+    """Each page has a kernel of its own, which would go on looking at the lab when the page is closed."""
     config = Config()
     config.MappingKernelManager.cull_idle_timeout = _UNSEEN_SECONDS
-    config.MappingKernelManager.cull_interval = _UNSEEN_SECONDS
+    config.MappingKernelManager.cull_interval = _UNSEEN_SECONDS // 2
     # What a board shows by itself is no sign of somebody who looks.
     config.MappingKernelManager.untracked_message_types.append("comm_msg")
     return config

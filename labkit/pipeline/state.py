@@ -26,6 +26,7 @@ from labkit.promotion import (
     validation_of,
 )
 from labkit.rules import rules
+from labkit.theme import NEUTRAL
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,12 @@ def pipeline_of(
         arrived = next(
             (row for row in mine if row.freight_name == stage.freight_name and row.phase == "Succeeded"), None
         )
+        # A Stage that somebody made by hand has no place in the lab's plan.
+        place = places.get(stage.stage)
         return StageView(
             stage=stage,
-            colour=places[stage.stage].colour,
-            main=places[stage.stage].main,
+            colour=place.colour if place else NEUTRAL,
+            main=place is not None and place.main,
             feeds=tuple(other.stage for other in every if stage.stage in other.takes_from),
             since=arrived.finished if arrived else None,
             under_way=under_way,
