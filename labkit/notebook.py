@@ -5,7 +5,7 @@ from labkit.checks import check
 from labkit.config import choose, load_lab
 from labkit.delivery.defects import defect_table
 from labkit.delivery.schema_steps import schema_step_table
-from labkit.demo_app import app_page, find_orders, place_order, schema_table, try_markup
+from labkit.demo_app import app_page, find_orders, place_order, schema_table, try_markup, try_order
 from labkit.deploy import (
     build_feature,
     build_hotfix,
@@ -27,7 +27,7 @@ from labkit.kubectl import kubectl
 from labkit.observability.alerts import alert_table
 from labkit.observability.logs import app_logs
 from labkit.observability.pages import acknowledge, notice_table, wait_for_notice
-from labkit.observability.people import try_order, wait_until_served
+from labkit.observability.people import wait_until_served
 from labkit.observability.timeline import timeline_chart, timeline_frame
 from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, panel_chart, panel_queries, promotion_chart

@@ -29,6 +29,7 @@ from labkit.observability.panels import DashboardPlan, dashboard_plans
 from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, promotion_chart
 from labkit.quantities import duration
+from labkit.scenarios.told import told_stories
 from labkit.status import lab_status
 from labkit.templates import render
 from labkit.theme import as_html
@@ -145,6 +146,13 @@ def _write(
     return sections
 
 
+def _stories(lab: Lab) -> tuple[BoardRow, ...]:
+    return tuple(
+        BoardRow(f"{told.story}, {told.began:{_TIME}} UTC: {told.about}", (Block(told.facts._repr_html_()),))
+        for told in told_stories(lab)
+    ) or (BoardRow("", (Block("<p>None was told yet.</p>"),)),)
+
+
 def _sections(lab: Lab, minutes: float, hours: float) -> Iterator[Section]:
     blocks: Mapping[str, Callable[[], tuple[Block, ...]]] = {
         "pipeline": lambda: (_chart(pipeline_chart(lab)),),
@@ -156,8 +164,9 @@ def _sections(lab: Lab, minutes: float, hours: float) -> Iterator[Section]:
         "incidents": lambda: (Block(_incident_table(lab)), Block(notice_table(lab)._repr_html_())),
     }
     for item in yaml.safe_load(render("report/sections.yaml", minutes=minutes, hours=hours)):
-        read = partial(_one_below_the_other, blocks[item["anchor"]])
-        yield _section(item["anchor"], item["title"], item["about"], read)
+        anchor = item["anchor"]
+        read = partial(_stories, lab) if anchor == "stories" else partial(_one_below_the_other, blocks[anchor])
+        yield _section(anchor, item["title"], item["about"], read)
     for plan in dashboard_plans():
         yield from _dashboards(lab, plan, minutes)
 

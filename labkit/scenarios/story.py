@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,6 +54,12 @@ class Fact(Record):
 def seconds_between(begin: datetime | None, end: datetime | None) -> float:
     """The time between two moments; NaN where one of them is not recorded."""
     return round((end - begin).total_seconds(), 1) if begin and end else math.nan
+
+
+def built_from(freight: Iterable[Freight], commit: str) -> Freight | None:
+    """The first Freight with an image that was built from a commit; nothing where there is none."""
+    found = (item for item in freight if commit in item.revisions.values())
+    return min(found, key=lambda item: item.created, default=None)
 
 
 class FactTable(Table[Fact]):

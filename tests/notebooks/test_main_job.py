@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import pytest
-from _labkit import rollout_state
+from _labkit import labkit, rollout_state
 
-from labkit.checks import check, seed_versions
+from labkit.checks import NotYet, check, seed_versions, solution
 from labkit.config import Lab
 from labkit.demo_app import app_page
 from labkit.kubectl import kubectl
@@ -199,3 +201,46 @@ def test_a_hotfix_reaches_prod_without_dev_and_then_the_main_line(lab: Lab) -> N
     assert record["pull_request"]["merged_by"] == "release-manager"
     for name in ("hotfixed", "fix-in-main-line", "answers"):
         assert check(lab, name).found
+
+
+def test_the_report_tells_what_each_story_took(lab: Lab, tmp_path: Path) -> None:
+    told = labkit(lab, "scenario", "told", "--output", "json").json
+    assert {row["story"] for row in told} == {"feature", "hotfix"}, "the notebooks that this lab has seen"
+    done = labkit(lab, "report", "--output", str(tmp_path / "report.html"))
+    assert done.code == 0, done
+    section = (tmp_path / "report.html").read_text().partition('<h2 id="stories">')[2].partition("</section>")[0]
+    for row in told:
+        assert html.escape(row["about"]) in section
+        for fact in row["facts"]["rows"]:
+            assert fact["value"] > 0, fact
+            assert f">{fact['value']:g}</td>" in section, fact
+
+
+@pytest.fixture
+def stages_as_they_were(lab: Lab, shell: dict[str, str]) -> Iterator[None]:
+    """What an exercise changes about the Stages is taken back."""
+    where = ["kubectl", "--context", "gitops-dev", "-n", "demo-app"]
+    known = json.loads(run([*where, "get", "stages", "-o", "json"], env=shell))["items"]
+    yield
+    for item in json.loads(run([*where, "get", "stages", "-o", "json"], env=shell))["items"]:
+        name = item["metadata"]["name"]
+        if name not in [stage["metadata"]["name"] for stage in known]:
+            run([*where, "delete", "stage", name], env=shell)
+    for stage in known:
+        patch = json.dumps({"spec": {"verification": stage["spec"]["verification"]}})
+        run([*where, "patch", "stage", stage["metadata"]["name"], "--type", "merge", "--patch", patch], env=shell)
+
+
+def _solved(lab: Lab, name: str) -> str:
+    try:
+        return check(lab, name).found
+    except NotYet:
+        return ""
+
+
+@pytest.mark.usefixtures("stages_as_they_were")
+@pytest.mark.parametrize("name", ["exercise-stricter-gate", "exercise-fourth-stage", "exercise-two-regions"])
+def test_an_exercise_is_not_done_until_its_solution_was_carried_out(lab: Lab, shell: dict[str, str], name: str) -> None:
+    assert not _solved(lab, name)
+    run(["bash", "-c", solution(name)], env=shell)
+    assert wait_for(f"{name} to be solved", lambda: _solved(lab, name), timeout=30)

@@ -55,6 +55,7 @@ LAYERS = {
         "labkit.progress",
         "labkit.quantities",
         "labkit.rules",
+        "labkit.settings_file",
         "labkit.tables",
         "labkit.templates",
         "labkit.theme",
@@ -78,9 +79,13 @@ DEFERRED = {
     ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
     ("labkit.cli.board", "labkit.pipeline.page"): "so do ipywidgets and Voilà",
     ("labkit.cli.lab", "labkit.checks"): "pandas, again",
+    (
+        "labkit.delivery.oci",
+        "labkit.delivery.registry_client",
+    ): "oras builds grammars as it is imported: two seconds",
     **{
         ("labkit.cli.scenarios", f"labkit.scenarios.{name}"): "pandas, too"
-        for name in ("feature", "hotfix", "rollback")
+        for name in ("feature", "hotfix", "rollback", "told")
     },
 }
 
