@@ -29,6 +29,8 @@ from labkit.wait import wait_for
 # The verbs of kubectl that notebooks use. Those that change something are run by their notebook alone.
 READS = {"auth", "config", "get", "logs"}
 CHANGES = {"scale"}
+# What takes longer shows its progress. On a machine that is busy with other tests, even what is short takes a while.
+_LONG_SECONDS = 5.0
 _OPTIONS_WITH_VALUE = {"--as", "--context", "-n"}
 
 
@@ -66,6 +68,19 @@ def test_every_notebook_left_an_executed_copy_and_a_page(executed: Path) -> None
         assert not unexecuted, f"{file.name}: cells without execution count"
         assert (executed / f"{file.stem}.html").stat().st_size > 10_000
     assert "kargolite" in (executed / "report.html").read_text() or "kargo" in (executed / "report.html").read_text()
+
+
+def test_what_takes_long_says_what_it_is_doing(executed: Path) -> None:
+    silent = []
+    for file in notebook_files():
+        _, *steps = (
+            cell for cell in nbformat.read(executed / file.name, as_version=4).cells if cell.cell_type == "code"
+        )
+        for cell in steps:  # the first imports, which nobody can tell of before it is done
+            said = [output.data["text/plain"] for output in cell.outputs if output.output_type == "display_data"]
+            if cell.metadata.papermill.duration > _LONG_SECONDS and not any(line.startswith("✓ ") for line in said):
+                silent.append(f"{file.stem}: {cell.source} ({cell.metadata.papermill.duration:.1f} s)")
+    assert not silent, "\n".join(silent)
 
 
 @pytest.mark.parametrize("environment", ["dev", "pre", "prod"])
