@@ -94,25 +94,26 @@ def _hotfixed(lab: Lab) -> str:
     replaced = {item.name: item for item in freight_table(lab)}[before].versions
     changed = sorted(tier for tier, version in freight.versions.items() if version != replaced[tier])
     expect(len(changed), 1, f"tiers that the hotfix changed ({', '.join(changed)})", else_wrong=True)
-    for bug in bug_table():
-        if bug.tier in changed and not try_markup(lab, PRODUCTION, bug.field).harmless:
-            raise AssertionError(f"{bug.bug} is still in PROD")
+    fixed = [bug for bug in bug_table() if f"-hotfix-{bug.bug}" in freight.versions[bug.tier]]
+    expect(len(fixed), 1, f"bugs that {freight.versions[changed[0]]} fixes, by its name")
+    if not try_markup(lab, PRODUCTION, fixed[0].field).harmless:
+        raise AssertionError(f"{fixed[0].bug} is still in PROD")
     return f"PROD runs what it ran, but {changed[0]} {freight.versions[changed[0]]}, and shows markup as text"
 
 
 @register("fix-in-main-line", "merge the hotfix branch into main, lift DEV's hold, and promote the release to PRE")
 def _fix_in_main_line(lab: Lab) -> str:
     """By trying the bug in DEV and PRE, and by the history of `main`, where Kargo was asked for the Freight."""
-    for stage in ("dev", "pre"):
-        for bug in bug_table():
-            if not try_markup(lab, stage, bug.field).harmless:
-                raise AssertionError(f"{bug.bug} is in {stage}")
     commits = gitea_as(lab, "viewer").request(
         "GET", f"/repos/{repo_path(SOURCE_REPO)}/commits", sha="main", limit=20, stat=False
     )
     merges = [item for item in commits if item["commit"]["message"].startswith("Merge hotfix/")]
     if not merges:
         raise AssertionError("none of the newest commits on main merges a hotfix branch")
-    hotfix = merges[0]["parents"][1]["sha"]
+    hotfix, message = merges[0]["parents"][1]["sha"], merges[0]["commit"]["message"]
+    for bug in bug_table():
+        for stage in ("dev", "pre"):
+            if bug.bug in message and not try_markup(lab, stage, bug.field).harmless:
+                raise AssertionError(f"{bug.bug} is in {stage}")
     versions = running_versions(lab, lab.environment("dev"))
     return f"main has the hotfix {hotfix[:7]}, and DEV runs frontend {versions['frontend']} with it"
