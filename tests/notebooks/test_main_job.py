@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from _labkit import labkit, rollout_state
-from _notebooks import FILES, only_reads
+from _notebooks import FILES, cells, only_reads
 
 from labkit.checks import NotYet, check, seed_versions, solution
 from labkit.config import Lab
@@ -73,11 +73,10 @@ def test_every_notebook_left_an_executed_copy_and_a_page(executed: Path) -> None
 def test_what_takes_long_says_what_it_is_doing(executed: Path) -> None:
     silent = []
     for file in notebook_files():
-        _, *steps = (
-            cell for cell in nbformat.read(executed / file.name, as_version=4).cells if cell.cell_type == "code"
-        )
-        for cell in steps:  # the first imports, which nobody can tell of before it is done
-            said = [output.data["text/plain"] for output in cell.outputs if output.output_type == "display_data"]
+        _, *steps = cells(executed / file.name, "code")  # the first imports: nobody can tell of it before it is done
+        for cell in steps:
+            shown = [output.data for output in cell.outputs if output.output_type == "display_data"]
+            said = [data.get("text/plain", "") for data in shown]
             if cell.metadata.papermill.duration > _LONG_SECONDS and not any(line.startswith("✓ ") for line in said):
                 silent.append(f"{file.stem}: {cell.source} ({cell.metadata.papermill.duration:.1f} s)")
     assert not silent, "\n".join(silent)
@@ -154,8 +153,8 @@ def test_promotion_in_depth_leaves_the_versions_as_it_found_them(lab: Lab) -> No
 @pytest.mark.usefixtures("in_the_lab")
 def test_comparing_the_environments_draws_what_was_measured(lab: Lab) -> None:
     folder = run_notebooks(lab, ["09-compare-environments"])
-    cells = nbformat.read(folder / "09-compare-environments.ipynb", as_version=4).cells
-    figures = [cell for cell in cells if "figure" in cell.metadata.get("tags", [])]
+    steps = cells(folder / "09-compare-environments.ipynb", "code")
+    figures = [cell for cell in steps if "figure" in cell.metadata.get("tags", [])]
     drawn = [
         trace
         for cell in figures
