@@ -31,6 +31,7 @@ from labkit.observability.people import wait_until_served
 from labkit.observability.timeline import timeline_chart, timeline_frame
 from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, panel_chart, panel_queries, promotion_chart
+from labkit.pipeline import pipeline_board
 from labkit.preflight import preflight
 from labkit.promotion import (
     approve,
@@ -121,6 +122,7 @@ __all__ = [
     "notice_table",
     "panel_chart",
     "panel_queries",
+    "pipeline_board",
     "pipeline_chart",
     "place_order",
     "preflight",

@@ -36,6 +36,7 @@ from labkit.templates import render
 from labkit.theme import as_html
 
 _PLOTLY = "application/vnd.plotly.v1+json"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _TIME = "%Y-%m-%d %H:%M:%S"
 _PICTURE_WIDTH = 900
 _PICTURE_SCALE = 1.5
@@ -246,9 +247,12 @@ def _incident_table(lab: Lab) -> str:
 def notebook_page(file: Path) -> str:
     """An executed notebook as a page that needs nothing from the network, its charts included."""
     notebook: Any = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
+    # A widget is dead in a page, and what would draw it comes from the network: the picture beside it is shown.
+    notebook.metadata.pop("widgets", None)
     charts = 0
     for output in _outputs(notebook):
         data = output.get("data", {})
+        data.pop(_WIDGET, None)
         if _PLOTLY in data:
             charts += 1
             figure = go.Figure(

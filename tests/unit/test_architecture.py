@@ -20,6 +20,7 @@ LAYERS = {
         "labkit.notebook",
         "labkit.runner",
         "labkit.checks",
+        "labkit.pipeline",
         "labkit.report",
     ),
     "stories told with the verbs": ("labkit.scenarios",),
@@ -76,6 +77,7 @@ DEFERRED = {
     ("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together",
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
     ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
+    ("labkit.cli.board", "labkit.pipeline.page"): "so do ipywidgets and Voilà",
     ("labkit.cli.lab", "labkit.checks"): "pandas, again",
     ("labkit.progress", "IPython.display"): "a command line does without, and starts faster",
     (
