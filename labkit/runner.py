@@ -9,12 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
+from papermill.engines import NBClientEngine, papermill_engines
 
 from labkit.config import Lab, choose
 from labkit.errors import LabError, UsageError
 from labkit.paths import NOTEBOOKS
-from labkit.progress import step
+from labkit.progress import Task, step
 from labkit.report import NotebookRun, write_run_report
 
 # What brings up the lab and deploys the demo app; the others are stories told on a lab that runs.
@@ -61,8 +63,9 @@ def run_notebooks(lab: Lab, names: Iterable[str] = (), parameters: Mapping[str, 
     os.environ["LABKIT_HOME"] = str(lab.home.root)
     runs = []
     for file in files:
-        with step(f"Notebook {file.stem}"):
-            runs.append(_run(file, folder, parameters or {}))
+        cells = len(nbformat.read(file, as_version=4).cells)  # type: ignore[no-untyped-call]
+        with step(f"Notebook {file.stem}", total=cells) as task:
+            runs.append(_run(file, folder, parameters or {}, task))
         if runs[-1].error:
             break
     report = write_run_report(lab, folder, runs)
@@ -73,7 +76,31 @@ def run_notebooks(lab: Lab, names: Iterable[str] = (), parameters: Mapping[str, 
     return folder
 
 
-def _run(file: Path, folder: Path, parameters: Mapping[str, Any]) -> NotebookRun:
+class _Engine(NBClientEngine):  # type: ignore[misc]
+    """Papermill's own, which tells before each cell how far it is, and in which section."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, task: Task, **settings: Any) -> Any:
+        """Execute a notebook, with `task` for its progress."""
+        start, section = nb_man.cell_start, ""
+
+        def cell_start(cell: Any, cell_index: int, **more: Any) -> None:
+            nonlocal section
+            headings = [line for line in cell.source.splitlines() if line.startswith("## ")]
+            if cell.cell_type == "markdown" and headings:
+                section = headings[-1].removeprefix("## ")
+            task.update(cell_index, section)
+            start(cell, cell_index, **more)
+
+        nb_man.cell_start = cell_start
+        return super().execute_managed_notebook(nb_man, kernel_name, **settings)
+
+
+_ENGINE = "labkit"
+papermill_engines.register(_ENGINE, _Engine)
+
+
+def _run(file: Path, folder: Path, parameters: Mapping[str, Any], task: Task) -> NotebookRun:
     executed, started = folder / file.name, time.monotonic()
     error = ""
     try:
@@ -84,6 +111,8 @@ def _run(file: Path, folder: Path, parameters: Mapping[str, Any]) -> NotebookRun
             cwd=str(NOTEBOOKS),
             kernel_name="python3",
             progress_bar=False,
+            engine_name=_ENGINE,
+            task=task,
             extra_arguments=["--log-level=ERROR"],
         )
     except papermill.PapermillExecutionError as failure:

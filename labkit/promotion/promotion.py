@@ -279,8 +279,9 @@ def wait_for_promotion(
     def ready(now: Promotion) -> bool:
         return now.phase == "Succeeded" or (until_pull_request and now.pull_request > 0 and not now.done)
 
+    until = "open its pull request" if until_pull_request else "be through"
     return wait_for(
-        f"Promotion {promotion.promotion}",
+        f"Promotion {promotion.promotion} to {until}",
         lambda: get_promotion(lab, promotion.promotion),
         ready,
         failed=lambda now: now.done and now.phase != "Succeeded",

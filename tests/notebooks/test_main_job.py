@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from _labkit import labkit, rollout_state
-from _notebooks import FILES, only_reads
+from _notebooks import FILES, cells, only_reads
 
 from labkit.checks import NotYet, check, seed_versions, solution
 from labkit.config import Lab
@@ -29,6 +29,8 @@ from labkit.wait import wait_for
 # The verbs of kubectl that notebooks use. Those that change something are run by their notebook alone.
 READS = {"auth", "config", "get", "logs"}
 CHANGES = {"scale"}
+# What takes longer shows its progress. On a machine that is busy with other tests, even what is short takes a while.
+_LONG_SECONDS = 5.0
 _OPTIONS_WITH_VALUE = {"--as", "--context", "-n"}
 
 
@@ -66,6 +68,19 @@ def test_every_notebook_left_an_executed_copy_and_a_page(executed: Path) -> None
         assert not unexecuted, f"{file.name}: cells without execution count"
         assert (executed / f"{file.stem}.html").stat().st_size > 10_000
     assert "kargolite" in (executed / "report.html").read_text() or "kargo" in (executed / "report.html").read_text()
+
+
+def test_what_takes_long_says_what_it_is_doing(executed: Path) -> None:
+    silent = []
+    for file in notebook_files():
+        # The first imports, a chart is drawn by the page that shows it: nobody can tell of that before it is done.
+        _, *steps = cells(executed / file.name, "code")
+        for cell in [step for step in steps if "figure" not in step.metadata.tags]:
+            shown = [output.data for output in cell.outputs if output.output_type == "display_data"]
+            said = [data.get("text/plain", "") for data in shown]
+            if cell.metadata.papermill.duration > _LONG_SECONDS and not any(line.startswith("✓ ") for line in said):
+                silent.append(f"{file.stem}: {cell.source} ({cell.metadata.papermill.duration:.1f} s)")
+    assert not silent, "\n".join(silent)
 
 
 @pytest.mark.parametrize("environment", ["dev", "pre", "prod"])
@@ -139,8 +154,8 @@ def test_promotion_in_depth_leaves_the_versions_as_it_found_them(lab: Lab) -> No
 @pytest.mark.usefixtures("in_the_lab")
 def test_comparing_the_environments_draws_what_was_measured(lab: Lab) -> None:
     folder = run_notebooks(lab, ["09-compare-environments"])
-    cells = nbformat.read(folder / "09-compare-environments.ipynb", as_version=4).cells
-    figures = [cell for cell in cells if "figure" in cell.metadata.get("tags", [])]
+    steps = cells(folder / "09-compare-environments.ipynb", "code")
+    figures = [cell for cell in steps if "figure" in cell.metadata.get("tags", [])]
     drawn = [
         trace
         for cell in figures

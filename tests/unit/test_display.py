@@ -93,7 +93,8 @@ def test_what_is_shown_was_found():
 
 @pytest.mark.parametrize("kind", SHOWN, ids=lambda kind: kind.__name__)
 def test_it_has_a_form_for_notebooks_and_one_for_terminals(kind):
-    assert callable(getattr(kind, "_repr_html_", None)), "no form for a notebook"
+    forms = [getattr(kind, name, None) for name in ("_repr_html_", "_repr_mimebundle_")]
+    assert any(callable(form) for form in forms), "no form for a notebook"
     assert _written_by_hand(kind.__repr__), "it would show as a constructor call"
 
 

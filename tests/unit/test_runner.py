@@ -1,10 +1,12 @@
 """Which notebooks run, and in which order."""
 
+import nbformat
 import pytest
 
 from labkit.errors import UsageError
 from labkit.paths import NOTEBOOKS
-from labkit.runner import notebook_files
+from labkit.progress import step
+from labkit.runner import _run, notebook_files
 
 EVERY = sorted(file.stem for file in NOTEBOOKS.glob("*.ipynb"))
 
@@ -46,3 +48,22 @@ def test_a_name_that_is_none_is_wrong_usage(name):
 
 def test_they_are_files():
     assert all(file.is_file() for file in notebook_files())
+
+
+def test_a_run_tells_how_far_it_is_and_in_which_section(tmp_path):
+    markdown, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    cells = [
+        markdown("# Title"),
+        code("1"),
+        markdown("text\n\n## First\n\nmore"),
+        code("# ## no heading\n2"),
+        code("1/0"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "in.ipynb")
+    (tmp_path / "runs").mkdir()
+    told = []
+    with step("Notebook") as task:
+        task.update = lambda done, note="": told.append((done, note))
+        run = _run(tmp_path / "in.ipynb", tmp_path / "runs", {}, task)
+    assert told == [(0, ""), (1, ""), (2, "First"), (3, "First"), (4, "First")]
+    assert run.error == "ZeroDivisionError: division by zero"
