@@ -66,7 +66,7 @@ def test_jupyterlab_opens_it(opened: JupyterLab, file: Path) -> None:
 def test_all_cells_of_the_preflight_run(opened: JupyterLab) -> None:
     opened.open("00-preflight")
     opened.run_all()
-    expect(opened.page.get_by_text("done: ").first).to_be_visible()
+    expect(opened.page.get_by_text("✓ machine")).to_be_visible()
     assert opened.troubles == []
 
 
