@@ -63,7 +63,7 @@ class PipelineBoard:
         self._form = widgets.VBox()
         self.confirm = widgets.Button(description="Yes")
         self.cancel = widgets.Button(description="Cancel")
-        self.confirm.add_class("labkit-forward")
+        self.confirm.add_class("labkit-forward").add_class("labkit-confirm")
         self.confirm.on_click(lambda _: self._confirmed())
         self.cancel.on_click(lambda _: self._dismissed())
         self._choice = _row(self.confirm, self.cancel)
