@@ -227,7 +227,7 @@ def test_imports_stand_at_the_top_of_their_module():
 
 @pytest.mark.parametrize("pair", DEFERRED, ids=" imports ".join)
 def test_a_deferred_import_is_still_there(pair):
-    assert [item.deferred for item in WITHIN if (item.module, item.imported) == pair] == [True]
+    assert [item.deferred for item in IMPORTS if (item.module, item.imported) == pair] == [True]
 
 
 def test_no_import_is_made_by_name():
