@@ -101,6 +101,22 @@ class _Log:
         _say(task.record(mark), mark)
 
 
+class _Told:
+    """Somebody who shows progress in a place of their own, such as a board."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def begin(self, task: Task) -> None:
+        self._tell(task.so_far)
+
+    def show(self, task: Task) -> None:
+        self._tell(task.so_far)
+
+    def end(self, task: Task, mark: str) -> None:
+        self._tell(task.record(mark))
+
+
 def _say(line: str, mark: str = "") -> None:
     console.print(line, style="red" if mark == "✗" else None, markup=False, soft_wrap=True)
 
@@ -111,9 +127,27 @@ def _line(text: str, mark: str = "") -> dict[str, str]:
 
 
 _terminal, _cell, _log = _Terminal(), _Cell(), _Log()
+_told: ContextVar[_Told | None] = ContextVar("told", default=None)
 
 
-def _place() -> _Terminal | _Cell | _Log:
+@contextmanager
+def listening(tell: Callable[[str], None]) -> Iterator[None]:
+    """Be told of the progress of what this thread begins, in the place of the terminal, the cell or the log.
+
+    Args:
+        tell: Takes a line, each time that there is something new.
+    """
+    before = _told.set(_Told(tell))
+    try:
+        yield
+    finally:
+        _told.reset(before)
+
+
+def _place() -> _Terminal | _Cell | _Log | _Told:
+    listener = _told.get()
+    if listener is not None:
+        return listener
     if console.is_jupyter:
         return _cell
     return _terminal if console.is_terminal else _log
@@ -211,7 +245,10 @@ def step(title: str, *, expect: float | None = None, total: float | None = None)
         total: What `Task.update` counts up to; without it the bar goes by the usual time, or only moves.
     """
     task = Task(title, expect=expect, total=total)
-    _steps.append(task)
+    # What somebody listens to is nobody else's: other threads do not work for it.
+    shared = _told.get() is None
+    if shared:
+        _steps.append(task)
     outer = _under_way.set(task)
     mark = "✗"
     try:
@@ -219,7 +256,8 @@ def step(title: str, *, expect: float | None = None, total: float | None = None)
         mark = "✓"
     finally:
         _under_way.reset(outer)
-        _steps.remove(task)
+        if shared:
+            _steps.remove(task)
         task.end(mark)
 
 

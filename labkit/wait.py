@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import TypeVar
 
 from labkit.errors import LabError, WaitTimeout
@@ -14,27 +12,6 @@ from labkit.progress import waiting
 
 T = TypeVar("T")
 log = logging.getLogger("labkit.wait")
-
-
-def _nobody(_: str) -> None:
-    """Where nobody listens."""
-
-
-_listener: ContextVar[Callable[[str], None]] = ContextVar("listener", default=_nobody)
-
-
-@contextmanager
-def listening(tell: Callable[[str], None]) -> Iterator[None]:
-    """Be told of every change that is waited for in this thread, besides the log.
-
-    Args:
-        tell: Takes one line: what is waited for, and how far it is.
-    """
-    before = _listener.set(tell)
-    try:
-        yield
-    finally:
-        _listener.reset(before)
 
 
 def wait_for(
@@ -81,7 +58,6 @@ def wait_for(
                 now, state_seen = describe(state), True
             if now != last:
                 log.info("%s: %s", what, now)
-                _listener.get()(f"{what}: {now}")
                 last = now
             if state_seen:
                 if ready(state):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from labkit.config import PRODUCTION, Lab
 from labkit.pipeline.state import Pipeline, StageView
 from labkit.promotion import (
+    FreezeTable,
+    PromotionTable,
+    StageTable,
     find_freight,
     finish,
     freeze,
@@ -176,7 +178,7 @@ def _decide(view: StageView) -> Iterator[Action]:
         stage=view.name,
         label="Reject",
         person=rules().approver,
-        act=lambda lab, said: reject(lab, get_promotion(lab, name), said["reason"]),
+        act=lambda lab, said: PromotionTable((reject(lab, get_promotion(lab, name), said["reason"]),)),
         shown=bool(name),
         question=f"Reject Freight {freight} for {view.title}? The pull request is closed, and the Promotion ends.",
         asks=(_WHY,),
@@ -227,7 +229,7 @@ def _hold(view: StageView) -> Iterator[Action]:
         stage=view.name,
         label=label,
         person=rules().approver,
-        act=partial(_of_stage, change, view.name),
+        act=lambda lab, _: StageTable((change(lab, view.name),)),
         blocked=f"a Promotion to {view.title} is under way" if view.held and view.under_way else "",
     )
 
@@ -241,7 +243,7 @@ def _freeze(view: StageView) -> Iterator[Action]:
             stage=view.name,
             label="End freeze",
             person=rules().approver,
-            act=partial(_of_stage, unfreeze, view.name),
+            act=lambda lab, _: FreezeTable((unfreeze(lab, view.name),)),
             question=f"End the freeze of {view.title} now?",
         )
     else:
@@ -250,14 +252,10 @@ def _freeze(view: StageView) -> Iterator[Action]:
             stage=view.name,
             label="Freeze",
             person=rules().approver,
-            act=lambda lab, said: freeze(lab, view.name, said["until"], reason=said["reason"]),
+            act=lambda lab, said: FreezeTable((freeze(lab, view.name, said["until"], reason=said["reason"]),)),
             question=f"Freeze {view.title}? Promotions to it are refused, with the reason, until then.",
             asks=(Ask("until", "Until (90m, 18:00, a date)", "60m", needed=True), _WHY),
         )
-
-
-def _of_stage(change: Callable[[Lab, str], Any], stage: str, lab: Lab, _: Answers) -> Any:
-    return change(lab, stage)
 
 
 def _freight(view: StageView) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from labkit.wait import listening
+from labkit.progress import listening, step
 
 
 class Ticker:
@@ -53,11 +53,13 @@ class Work:
     """One piece of work in a thread of its own, with what it waits for at the moment.
 
     Args:
+        title: What is done.
         act: The work.
         done: Called in that thread at its end: with its result, or with the error.
     """
 
-    def __init__(self, act: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
+    def __init__(self, title: str, act: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
+        self._title = title
         self._act = act
         self._done = done
         self._began = time.monotonic()
@@ -79,7 +81,7 @@ class Work:
 
     def _run(self) -> None:
         try:
-            with listening(self._hear):
+            with listening(self._hear), step(self._title):
                 result = self._act()
         # Nobody is above this thread: whatever goes wrong is shown on the board.
         except Exception as error:

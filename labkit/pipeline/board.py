@@ -63,7 +63,7 @@ class PipelineBoard:
         self._form = widgets.VBox()
         self.confirm = widgets.Button(description="Yes")
         self.cancel = widgets.Button(description="Cancel")
-        self.confirm.add_class("labkit-forward")
+        self.confirm.add_class("labkit-forward").add_class("labkit-confirm")
         self.confirm.on_click(lambda _: self._confirmed())
         self.cancel.on_click(lambda _: self._dismissed())
         self._choice = _row(self.confirm, self.cancel)
@@ -208,7 +208,11 @@ class PipelineBoard:
     def _begin(self, action: Action, answers: dict[str, str]) -> None:
         self._no_question()
         self._running = action
-        self._work = Work(lambda: action.act(self._lab, answers), lambda done, error: self._over(action, done, error))
+        self._work = Work(
+            action.label,
+            lambda: action.act(self._lab, answers),
+            lambda done, error: self._over(action, done, error),
+        )
         self._say_progress(action, self._work)
         self._show_buttons()
 
@@ -230,8 +234,7 @@ class PipelineBoard:
 
     def _say_progress(self, action: Action, work: Work) -> None:
         longest = duration(self._lab.limits.promotion_seconds)
-        so_far = f"For {duration(round(work.seconds))}; each part of it may take up to {longest}."
-        self._say(action, "running", f"{action.label} …", so_far, *([work.note] if work.note else []))
+        self._say(action, "running", f"{action.label} …", work.note, f"Each part of it may take up to {longest}.")
 
     def _say(self, action: Action, state: str, title: str, *lines: str, shown: str = "") -> None:
         colour = colours_of(self._pipeline).get(action.stage, NEUTRAL)

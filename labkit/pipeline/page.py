@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Callable
 
-from traitlets.config import Config
 from voila.app import Voila
 
 from labkit.config import Lab
@@ -15,7 +14,6 @@ from labkit.process import LOOPBACK, assert_ports_free
 
 _NOTEBOOK = DATA / "pipeline" / "board.ipynb"
 _TEMPLATE = DATA / "pipeline" / "page"
-_UNSEEN_SECONDS = 30
 
 
 def serve_board(lab: Lab, port: int, *, ready: Callable[[str], None]) -> None:
@@ -41,19 +39,11 @@ def serve_board(lab: Lab, port: int, *, ready: Callable[[str], None]) -> None:
         token=token,
         open_browser=False,
         log_level="ERROR",
-        config=_kernels_end_when_nobody_looks(),
+        # A page that is closed has its kernel ended; Voilà's page lacks the cookie that would be asked for. What
+        # another site could send without it needs the kernel's id, which only this page knows.
+        tornado_settings={"disable_check_xsrf": True},
     )
     server.initialize([])
     server.template_paths.insert(0, str(_TEMPLATE))
     ready(f"http://{LOOPBACK}:{port}/?token={token}")
     server.start()
-
-
-def _kernels_end_when_nobody_looks() -> Config:
-    """Each page has a kernel of its own, which would go on looking at the lab when the page is closed."""
-    config = Config()
-    config.MappingKernelManager.cull_idle_timeout = _UNSEEN_SECONDS
-    config.MappingKernelManager.cull_interval = _UNSEEN_SECONDS // 2
-    # What a board shows by itself is no sign of somebody who looks.
-    config.MappingKernelManager.untracked_message_types.append("comm_msg")
-    return config

@@ -25,6 +25,7 @@ def board(lab: Lab) -> Iterator[PipelineBoard]:
     made = PipelineBoard(lab)
     yield made
     made.stop()
+    unfreeze(lab, "prod")
 
 
 def _newest_promotion(lab: Lab, stage: str) -> Any:
@@ -70,7 +71,8 @@ def test_a_freeze_is_confirmed_with_its_reason_and_ended(lab: Lab, board: Pipeli
     (row,) = [row for row in freeze_table(lab) if row.stage == "prod"]
     assert (row.frozen, row.by, row.reason) == (True, "release-manager", "the board is tried")
     assert board.buttons["promote-pre-prod"].disabled
-    assert "PROD is frozen" in board.buttons["promote-pre-prod"].tooltip
+    assert "by release-manager: the board is tried" in board._repr_mimebundle_()["text/html"]
+    assert board.buttons["freeze-prod"].description == "End freeze"
     board.buttons["freeze-prod"].click()
     board.confirm.click()
     board.wait(_SECONDS)

@@ -17,11 +17,12 @@ import pytest
 from _browser import SCREENSHOTS, JupyterLab, browser_on_path, jupyterlab, served, started_browser
 from _labkit import LABKIT, get, variables
 from _ports import ports_of_a_lab
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from labkit.config import Lab
 from labkit.paths import NOTEBOOKS
-from labkit.promotion import find_stage, freeze_table, rollback
+from labkit.promotion import find_stage, freeze_table, rollback, unfreeze
+from labkit.wait import wait_for
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 _PROMOTION_SECONDS = 240
@@ -66,7 +67,7 @@ def test_jupyterlab_opens_it(opened: JupyterLab, file: Path) -> None:
 def test_all_cells_of_the_preflight_run(opened: JupyterLab) -> None:
     opened.open("00-preflight")
     opened.run_all()
-    expect(opened.page.get_by_text("done: ").first).to_be_visible()
+    expect(opened.page.get_by_text("✓ machine")).to_be_visible()
     assert opened.troubles == []
 
 
@@ -125,10 +126,24 @@ def test_the_boards_button_moves_a_version_from_dev_to_pre(lab: Lab, pre_is_behi
     assert opened.troubles == []
 
 
+def _confirm(board: Locator, label: str) -> None:
+    button = board.locator(".labkit-confirm")
+    expect(button).to_have_text(label)
+    button.click()
+
+
 def _kernels_of(process: Any) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+@pytest.fixture
+def _thawed(lab: Lab) -> Iterator[None]:
+    """Nothing stays frozen, whatever becomes of a test."""
+    yield
+    unfreeze(lab, "prod")
+
+
+@pytest.mark.usefixtures("_thawed")
 def test_labkit_board_serves_it_as_a_page_and_ctrl_c_leaves_nothing(lab: Lab, browser: Browser, tmp_path: Path) -> None:
     log = tmp_path / "board.log"
     url = f"http://127.0.0.1:{lab.port('board')}/"
@@ -146,15 +161,19 @@ def test_labkit_board_serves_it_as_a_page_and_ctrl_c_leaves_nothing(lab: Lab, br
         board.locator(".labkit-freeze-prod").click()
         board.get_by_label("Why").fill("the page is tried")
         page.screenshot(path=SCREENSHOTS / "board-asking.png")
-        board.get_by_role("button", name="Freeze", exact=True).last.click()
+        _confirm(board, "Freeze")
         expect(board.get_by_text("Freeze: done in")).to_be_visible(timeout=30_000)
         (row,) = [row for row in freeze_table(lab) if row.stage == "prod"]
         assert (row.frozen, row.reason) == (True, "the page is tried")
         board.locator(".labkit-freeze-prod").click()
-        board.get_by_role("button", name="End freeze", exact=True).last.click()
+        _confirm(board, "End freeze")
         expect(board.get_by_text("End freeze: done in")).to_be_visible(timeout=30_000)
         assert not any(row.frozen for row in freeze_table(lab))
         assert [item for item in asked if not item.startswith((url, "data:", "blob:"))] == []
+        page.goto("about:blank")
+        wait_for("the page's kernel to end", lambda: not _kernels_of(server), timeout=30)
+        page.goto(address)
+        expect(board.locator(".labkit-card")).to_have_count(5, timeout=60_000)
         kernels = _kernels_of(server)
         assert kernels
         os.kill(server.pid, signal.SIGINT)

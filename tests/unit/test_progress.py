@@ -12,7 +12,7 @@ from rich.console import Console
 
 from labkit import progress
 from labkit.errors import WaitTimeout
-from labkit.progress import step, waiting
+from labkit.progress import listening, step, waiting
 from labkit.wait import wait_for
 
 SECONDS = re.compile(r"\d+\.\d s")
@@ -158,3 +158,21 @@ with step("Delete <them>"):
         "✗ Delete <them> (N s)",
     ]
     assert "Delete &lt;them&gt;" in shown[1]["text/html"]
+
+
+def test_whoever_listens_is_told_and_nothing_is_printed(shown):
+    told = []
+    with listening(told.append), step("Promote"):
+        wait_for(
+            "the Promotion", iter(("Pending", "Running", "done")).__next__, lambda state: state == "done", interval=0
+        )
+    assert SECONDS.sub("0.0 s", told[-1]) == "✓ Promote (0.0 s)"
+    assert told[:-1] == ["… Promote", "… Promote: the Promotion: Pending", "… Promote: the Promotion: Running"]
+    assert shown() == ""
+
+
+def test_other_threads_do_not_work_for_a_step_that_is_listened_to():
+    told = []
+    with listening(told.append), step("Promote"), ThreadPoolExecutor() as pool:
+        pool.submit(wait_for, "something else", iter((False, True)).__next__, interval=0).result()
+    assert not [line for line in told if "something else" in line]

@@ -86,12 +86,12 @@ def test_work_says_what_it_waits_for_and_how_it_ended():
     def wait():
         return wait_for("the test", heard.is_set, describe=lambda seen: "heard" if seen else "not heard", timeout=10)
 
-    work = Work(wait, lambda result, error: ended.append((result, error)))
-    wait_for("the note", lambda: work.note == "the test: not heard", timeout=10)
+    work = Work("Test", wait, lambda result, error: ended.append((result, error)))
+    wait_for("the note", lambda: work.note.startswith("… Test: the test: not heard"), timeout=10)
     heard.set()
     work.join(10)
     assert ended == [(True, None)]
-    assert work.note == "the test: heard"
+    assert work.note.startswith("✓ Test (")
 
 
 def test_work_that_fails_hands_on_its_error():
@@ -100,5 +100,5 @@ def test_work_that_fails_hands_on_its_error():
     def fail():
         raise LabError("it failed", seen="red", todo="mend it")
 
-    Work(fail, lambda result, error: ended.append((result, str(error)))).join(10)
+    Work("Fail", fail, lambda result, error: ended.append((result, str(error)))).join(10)
     assert ended == [(None, "it failed\nLast seen: red\nWhat to do: mend it")]
