@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from labkit.errors import UsageError
 from labkit.paths import DATA
 from labkit.templates import render
 from labkit.toolchain import load_catalogue
+from labkit.toolchain.catalogue import Source
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ def rules() -> dict[str, Any]:
     return data
 
 
+@cache
+def _sources() -> Mapping[str, Source]:
+    return load_catalogue().sources
+
+
 def installations(lab: Lab, *, left_out: bool = False) -> tuple[Installation, ...]:
     """Everything that is installed, in its order.
 
@@ -87,7 +94,7 @@ def _installation(lab: Lab, entry: dict[str, Any]) -> Installation:
         source=source,
         kind=kind,
         file=entry[file],
-        version=load_catalogue().sources[source].version if source else "",
+        version=_sources()[source].version if source else "",
         placeholder=entry.get("placeholder", False),
         shard=entry.get("shard", ""),
     )

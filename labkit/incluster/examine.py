@@ -148,9 +148,11 @@ def _rights(environment: Environment, api: Kube) -> Finding:
         for verb in wanted["verbs"]
     ]
     asked += [(item["verb"], item["group"], item["resource"]) for item in wanted["escalation"]]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = list(pool.map(lambda item: api.allowed(*item), asked))
     missing: dict[str, list[str]] = {}
-    for verb, group, resource in asked:
-        if not api.allowed(verb, group, resource):
+    for (verb, group, resource), allowed in zip(asked, answers, strict=True):
+        if not allowed:
             missing.setdefault(f"{resource}.{group}".rstrip("."), []).append(verb)
     if missing:
         lacking = "; ".join(f"{resource}: {', '.join(verbs)}" for resource, verbs in missing.items())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import bcrypt
@@ -26,6 +29,7 @@ from labkit.wait import wait_for
 
 Manifest = dict[str, Any]
 _TOKEN_SECONDS = 30
+_AT_ONCE = 8
 # For each component that works in other clusters: the account's Secret there, and what it is called in the control
 # cluster. {shard} is filled in.
 _ACCOUNTS = {
@@ -60,8 +64,9 @@ def install(lab: Lab, programs: Callable[[Lab], Toolset]) -> InstalledTable:
     assert_installable(lab)
     tools = programs(lab)
     apis = {environment.name: reach(lab, environment) for environment in lab.environments}
-    with step("Render the charts and manifests"):
-        wanted = {name: _wanted(lab, tools, lab.environment(name), api) for name, api in apis.items()}
+    with step("Render the charts and manifests"), tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+        place = Path(folder)
+        wanted = {name: _wanted(lab, tools, lab.environment(name), api, place) for name, api in apis.items()}
     for environment in lab.environments:
         wanted[environment.name] += _secrets(lab, environment)
     with step("Compare them with what the clusters hold"):
@@ -85,14 +90,14 @@ def install(lab: Lab, programs: Callable[[Lab], Toolset]) -> InstalledTable:
     return installed_table(lab)
 
 
-def _wanted(lab: Lab, tools: Toolset, environment: Environment, api: Kube) -> list[Manifest]:
+def _wanted(lab: Lab, tools: Toolset, environment: Environment, api: Kube, folder: Path) -> list[Manifest]:
     """The objects for one cluster, namespaces included, each with the lab's mark."""
     mine = [item for item in installations(lab) if item.environment == environment]
     kubernetes = api.version()
     found: list[tuple[Installation, Manifest]] = []
     for item in mine:
         found += [(item, manifest) for manifest in manifests("incluster/namespace.yaml", namespace=item.namespace)]
-        found += [(item, manifest) for manifest in rendered(lab, tools, item, kubernetes)]
+        found += [(item, manifest) for manifest in rendered(lab, tools, item, kubernetes, folder)]
     in_namespaces = _scopes(api, [manifest for _, manifest in found])
     placed = [
         marked(lab, item.component, _placed(manifest, item.namespace) if in_namespaces(manifest) else manifest)
@@ -205,13 +210,10 @@ def _account(apis: dict[str, Kube], item: Installation, name: str) -> tuple[str,
 
 def _live(api: Kube, objects: Iterable[Manifest]) -> dict[tuple[str, str, str, str], Manifest]:
     """What the cluster holds under these names."""
-    found = {}
-    for manifest in objects:
-        version, kind, namespace, name = _key(manifest)
-        there = api.get(version, kind, name, namespace or None)
-        if there is not None:
-            found[_key(manifest)] = there
-    return found
+    keys = [_key(manifest) for manifest in objects]
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        there = pool.map(lambda key: api.get(key[0], key[1], key[3], key[2] or None), keys)
+    return {key: found for key, found in zip(keys, there, strict=True) if found is not None}
 
 
 def _assert_own(lab: Lab, live: dict[str, dict[tuple[str, str, str, str], Manifest]]) -> None:
@@ -250,7 +252,9 @@ def _apply(api: Kube, objects: list[Manifest], live: dict[tuple[str, str, str, s
     changed = [item for item in objects if applied(live.get(_key(item))) != applied(item)]
     for phase in range(5):
         now = [item for item in changed if _phase(item) == phase]
-        api.apply(*now)
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            for done in [pool.submit(api.apply, item) for item in now]:
+                done.result()
         if phase == 1:
             api.wait_for_crds(now)
 

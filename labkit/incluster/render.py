@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ _SECONDS = 120
 GITEA_ADMIN = "gitea-admin"
 
 
-def rendered(lab: Lab, tools: Toolset, item: Installation, kubernetes: str) -> list[dict[str, Any]]:
+def rendered(lab: Lab, tools: Toolset, item: Installation, kubernetes: str, folder: Path) -> list[dict[str, Any]]:
     """The objects of one installation, as upstream and the lab's values make them.
 
     Args:
@@ -26,6 +25,7 @@ def rendered(lab: Lab, tools: Toolset, item: Installation, kubernetes: str) -> l
         tools: helm, kustomize and the upstream files.
         item: What is installed.
         kubernetes: The version of the cluster that it is for, such as `v1.36.1`.
+        folder: For what is made on the way; charts that are packed stay in it for the next installation.
 
     Raises:
         LabError: helm or kustomize refused; says what they said.
@@ -33,9 +33,8 @@ def rendered(lab: Lab, tools: Toolset, item: Installation, kubernetes: str) -> l
     values = _values(lab, item)
     if item.kind == "manifests":
         return manifests(f"incluster/{item.file}", **values)
-    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
-        make = _from_chart if item.kind == "chart" else _from_overlay
-        return read_text_manifests(make(tools, item, Path(folder), values, kubernetes))
+    make = _from_chart if item.kind == "chart" else _from_overlay
+    return read_text_manifests(make(tools, item, folder, values, kubernetes))
 
 
 def _values(lab: Lab, item: Installation) -> dict[str, Any]:
@@ -61,13 +60,7 @@ def _from_chart(tools: Toolset, item: Installation, folder: Path, values: dict[s
     own = {f"HELM_{name}_HOME": str(folder / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
     helm = tools.path("helm")
     if item.placeholder:
-        version = item.version
-        run(
-            [helm, "package", chart, "--version", version, "--app-version", f"v{version}", "--destination", folder],
-            env=own,
-            timeout=_SECONDS,
-        )
-        (chart,) = folder.glob("*.tgz")
+        chart = _packed(helm, chart, item, folder, own)
     file = folder / "values.yaml"
     file.write_text(render(f"incluster/{item.file}", **values))
     return run(
@@ -80,7 +73,18 @@ def _from_chart(tools: Toolset, item: Installation, folder: Path, values: dict[s
     )
 
 
-def _from_overlay(tools: Toolset, item: Installation, folder: Path, values: dict[str, Any], _: str) -> str:
+def _packed(helm: Path, chart: Path, item: Installation, folder: Path, own: dict[str, str]) -> Path:
+    """The chart as upstream releases it: with its version."""
+    place = folder / item.source
+    if not place.exists():
+        versions = ("--version", item.version, "--app-version", f"v{item.version}")
+        run([helm, "package", chart, *versions, "--destination", place], env=own, timeout=_SECONDS)
+    return next(place.glob("*.tgz"))
+
+
+def _from_overlay(tools: Toolset, item: Installation, below: Path, values: dict[str, Any], _: str) -> str:
+    folder = below / f"{item.release}-{item.environment.name}"
+    folder.mkdir()
     for file in tools.folder(item.source).glob("*.yaml"):
         shutil.copyfile(file, folder / file.name)
     for file in (DATA / "incluster" / item.file).glob("*.yaml"):
