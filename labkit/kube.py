@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True, order=True)
 class Kind:
-    """A kind of objects, and whether they live in namespaces."""
+    """A kind of objects, its name in addresses and rights, and whether they live in namespaces."""
 
     api_version: str
     kind: str
+    resource: str
     namespaced: bool
 
 
@@ -65,12 +67,15 @@ class Kube:
         if as_user:
             self._api.set_default_header("Impersonate-User", as_user)
         self._dynamic: dynamic.DynamicClient | None = None
+        self._discovering = threading.Lock()
         self._cache = str(kubeconfig.parent / f".discovery-{context}.json")
 
     def _resource(self, api_version: str, kind: str) -> Any:
-        if self._dynamic is None:
-            self._dynamic = dynamic.DynamicClient(self._api, cache_file=self._cache)
-        return self._dynamic.resources.get(api_version=api_version, kind=kind)
+        # A kind that it does not know yet makes the client forget all of them for a moment.
+        with self._discovering:
+            if self._dynamic is None:
+                self._dynamic = dynamic.DynamicClient(self._api, cache_file=self._cache)
+            return self._dynamic.resources.get(api_version=api_version, kind=kind)
 
     @contextmanager
     def _asking(self, refusal: str) -> Iterator[None]:
@@ -282,7 +287,7 @@ class Kube:
 
     def _kinds_of(self, path: str, version: str, verbs: Iterable[str]) -> tuple[Kind, ...]:
         return tuple(
-            Kind(version, item["kind"], bool(item["namespaced"]))
+            Kind(version, item["kind"], item["name"], bool(item["namespaced"]))
             for item in json.loads(self.raw(path))["resources"]
             if "/" not in item["name"] and set(verbs) <= set(item["verbs"])
         )

@@ -56,7 +56,9 @@ def uninstall(lab: Lab) -> LeftTable:
 
 
 def _uninstall(lab: Lab, environment: Environment, api: Kube) -> list[Left]:
-    kinds = api.kinds("list", "delete")
+    # What Kubernetes makes of an object has its labels, and goes with it.
+    made = rules()["generated"]["kinds"]
+    kinds = [kind for kind in api.kinds("list", "delete") if kind.kind not in made]
     found = [(kind, item) for kind in kinds for item in api.list(kind.api_version, kind.kind, selector=selector(lab))]
     namespaces = [item["metadata"]["name"] for kind, item in found if kind.kind == "Namespace"]
     strangers = {name: _strangers(lab, api, kinds, name) for name in namespaces}
