@@ -6,7 +6,7 @@ READY := .venv/.ready
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint jupyter down bench conformance nbval constraints
+.PHONY: help lab test lint jupyter down bench conformance nbval pictures constraints
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,10 @@ conformance: $(READY)  ## replay the recordings of a genuine Kargo on every engi
 
 nbval: $(READY)  ## validate one notebook against the running lab: make nbval NB=04-deploy-demo-app
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=600 -p no:cacheprovider notebooks/$(NB).ipynb
+
+pictures: $(READY)  ## make the README's pictures of the board anew, by the browser tests, on a lab of their own
+	$(BIN)/python -m pytest tests/notebooks/test_with_a_browser.py
+	cp build/screenshots/board.png docs/pictures/
 
 constraints: $(READY)  ## pin the versions that are installed now
 	$(BIN)/python -m pip freeze --exclude-editable --exclude labkit > constraints.txt

@@ -13,6 +13,7 @@ import yaml
 
 from labkit.errors import LabError, UsageError
 from labkit.paths import DATA, LabHome, lab_home
+from labkit.tables import Record
 
 PROVIDERS = ("kwok", "minikube", "existing")
 ENGINES = ("auto", "kargo", "kargolite")
@@ -273,8 +274,8 @@ class Choices(TypedDict, total=False):
     confirmed: tuple[str, ...] | None
 
 
-@dataclass(frozen=True)
-class Lab:
+@dataclass(frozen=True, repr=False)
+class Lab(Record):
     """One lab: its folder, what was chosen for it, and what every lab is made of."""
 
     home: LabHome
@@ -293,6 +294,15 @@ class Lab:
     _ports: Mapping[str, int]
     _environment_ports: Mapping[str, int]
     _stride: int
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """What was chosen, and what it is made of; the rest is data that all labs share."""
+        chosen = [(name, str(value)) for name, value in asdict(self.settings).items() if name != "extras"]
+        extras = [("with", ", ".join(self.settings.extras))] if self.settings.extras else []
+        clusters = ", ".join(environment.context for environment in self.environments)
+        made = "made" if self.home.is_lab else "not made yet"
+        named = [(name.replace("_", " "), value) for name, value in chosen]
+        return [("home", f"{self.home.root} ({made})"), *named, *extras, ("clusters", clusters)]
 
     def environment(self, name: str) -> Environment:
         """The environment of that name (`dev`, `pre`, `prod`).

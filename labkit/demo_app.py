@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,10 @@ _SECONDS = 10
 _ANNOUNCEMENT = re.compile(r'<p class="announcement">(.*?)</p>')
 _FOOTER = re.compile(r"<footer>(.*?)</footer>")
 _MARKUP = "<b>bold</b>"
-_ORDINARY = {"customer": "Ada", "item": "Keyboard", "quantity": 1, "unitPriceCents": 4900}
+_ORDERS = "/api/orders"
+_PRICE_CENTS = 12500
+# It follows a request through all tiers and their logs.
+_REQUEST_ID = "X-Request-ID"
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +48,30 @@ class OrderTable(Table[Order]):
 
     title = "Orders"
     columns = ("id", "customer", "item", "quantity", "answer")
+
+
+@dataclass(frozen=True, repr=False)
+class Answer(Record):
+    """What came of one request.
+
+    Attributes:
+        request: Method and path.
+        status: The HTTP status of the answer.
+        request_id: The id that follows the request through all tiers and their logs.
+        answer: What was answered.
+    """
+
+    request: str
+    status: int
+    request_id: str
+    answer: str
+
+
+class AnswerTable(Table[Answer]):
+    """What came of a customer's requests, in their order."""
+
+    title = "Answers"
+    columns = ("request", "status", "request_id", "answer")
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,11 +113,8 @@ def place_order(lab: Lab, environment: str, customer: str, *, item: str = "Sexta
     Raises:
         LabError: The app took no order.
     """
-    url = f"{lab.app_url(environment)}/api/orders"
-    order = {"customer": customer, "item": item, "quantity": quantity, "unitPriceCents": 12500}
-    with httpx.Client(trust_env=False, timeout=_SECONDS) as client:
-        answer = client.post(url, json=order)
-    if answer.status_code != 201:
+    answer = _ask(lab, environment, "POST", _ORDERS, _ordered(customer, item, quantity))
+    if answer.status_code != httpx.codes.CREATED:
         raise LabError(
             f"The app took no order in {environment}",
             seen=f"{answer.status_code} {answer.text.strip()}",
@@ -100,17 +125,45 @@ def place_order(lab: Lab, environment: str, customer: str, *, item: str = "Sexta
 
 def find_orders(lab: Lab, environment: str, orders: Iterable[Order]) -> OrderTable:
     """Ask an environment for orders again, one by one; one that it does not give says what was answered."""
-    url = f"{lab.app_url(environment)}/api/orders"
-    with httpx.Client(trust_env=False, timeout=_SECONDS) as client:
-        answers = [(order, client.get(f"{url}/{order.id}")) for order in orders]
+    answers = [(order, _ask(lab, environment, "GET", f"{_ORDERS}/{order.id}")) for order in orders]
     return OrderTable(
         tuple(
             _order(answer.json())
-            if answer.status_code == 200
+            if answer.status_code == httpx.codes.OK
             else Order(order.id, "", "", 0, f"{answer.status_code} {answer.text.strip()}")
             for order, answer in answers
         )
     )
+
+
+def try_order(lab: Lab, environment: str, customer: str) -> AnswerTable:
+    """Place an order under a name, and look at it, whatever is answered.
+
+    Args:
+        lab: The lab.
+        environment: `dev`, `pre` or `prod`.
+        customer: The customer's name.
+
+    Returns:
+        What came of both requests; of the first alone, where it was refused.
+
+    Raises:
+        LabError: Nothing answers.
+    """
+    placed = _ask(lab, environment, "POST", _ORDERS, _ordered(customer, "Sextant", 1))
+    if placed.is_error:
+        return AnswerTable((_answer(placed),))
+    seen = _ask(lab, environment, "GET", f"{_ORDERS}/{placed.json()['id']}")
+    return AnswerTable((_answer(placed), _answer(seen)))
+
+
+def _ordered(customer: str, item: str, quantity: int) -> dict[str, object]:
+    return {"customer": customer, "item": item, "quantity": quantity, "unitPriceCents": _PRICE_CENTS}
+
+
+def _answer(answer: httpx.Response) -> Answer:
+    asked = answer.request
+    return Answer(f"{asked.method} {asked.url.path}", answer.status_code, asked.headers[_REQUEST_ID], answer.text)
 
 
 def _order(data: Mapping[str, Any]) -> Order:
@@ -189,7 +242,7 @@ def app_page(lab: Lab, stage: str) -> Page:
     Raises:
         LabError: It does not answer.
     """
-    text = _page(lab, stage, "GET").text
+    text = _expected(_ask(lab, stage, "GET"), stage).text
     announcement, footer = _ANNOUNCEMENT.search(text), _FOOTER.search(text)
     return Page(
         stage=stage,
@@ -210,21 +263,33 @@ def try_markup(lab: Lab, stage: str, field: str) -> Markup:
     Raises:
         LabError: The app does not answer, or does not take the order.
     """
-    number = _page(lab, stage, "POST", "/api/orders", {**_ORDINARY, field: _MARKUP}).json()["id"]
-    row = re.search(rf"<td>{number}</td>(.*?)</tr>", _page(lab, stage, "GET").text, re.DOTALL)
+    order = {**_ordered("Ada", "Keyboard", 1), field: _MARKUP}
+    number = _expected(_ask(lab, stage, "POST", _ORDERS, order), stage).json()["id"]
+    row = re.search(rf"<td>{number}</td>(.*?)</tr>", _expected(_ask(lab, stage, "GET"), stage).text, re.DOTALL)
     if row is None:
         raise LabError(f"The page of {stage} does not show order {number}", todo=f"look at {lab.app_url(stage)}")
     cell = next((cell for cell in re.findall(r"<td>(.*?)</td>", row[1]) if "bold" in cell), "")
     return Markup(stage, field, _MARKUP, cell, harmless=_MARKUP not in row[1])
 
 
-def _page(lab: Lab, stage: str, method: str, path: str = "/", body: object = None) -> httpx.Response:
-    url = lab.app_url(stage)
+def _ask(lab: Lab, stage: str, method: str, path: str = "/", body: object = None) -> httpx.Response:
+    """Ask the app of a Stage, as from outside its cluster."""
+    url, headers = lab.app_url(stage), {_REQUEST_ID: uuid.uuid4().hex[:12]}
     try:
-        return httpx.request(method, f"{url}{path}", json=body, timeout=_SECONDS, trust_env=False).raise_for_status()
+        return httpx.request(method, f"{url}{path}", json=body, headers=headers, timeout=_SECONDS, trust_env=False)
     except httpx.HTTPError as error:
         raise LabError(
-            f"The demo app of {stage} at {url} does not answer as it should",
+            f"The demo app of {stage} at {url} does not answer",
             seen=str(error),
             todo="in a lab with simulated pods nothing answers; else see `labkit app-logs`",
         ) from error
+
+
+def _expected(answer: httpx.Response, stage: str) -> httpx.Response:
+    if answer.is_error:
+        raise LabError(
+            f"The demo app of {stage} does not answer {answer.request.method} {answer.request.url} as it should",
+            seen=f"{answer.status_code} {answer.text.strip()}",
+            todo=f"`labkit app-logs {stage} --level error`",
+        )
+    return answer

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab, Release
-from labkit.delivery.branches import Branch, Merge, merge_branch
+from labkit.delivery.branches import Branch, Merge, merge_branch, versions_on
 from labkit.delivery.bugs import Bug, bug_table, merge_back, push_bug, push_hotfix
-from labkit.delivery.changes import Pushed
+from labkit.delivery.changes import Pushed, source_of_the_app
 from labkit.delivery.defects import push_defect, push_fix, pushed_defect
 from labkit.delivery.features import push_feature
 from labkit.delivery.releases import publish_release, wait_for_build
 from labkit.delivery.schema_steps import push_schema_step
+from labkit.delivery.tags import RELEASE_BRANCH
 from labkit.demo_app import try_markup
 from labkit.progress import step
 from labkit.promotion import (
@@ -112,7 +113,8 @@ def release_branch(lab: Lab, branch: Branch) -> tuple[Merge, Freight]:
     with step(f"Merge and build {branch.branch}", expect=10):
         merge = merge_branch(lab, branch)
         wait_for_build(lab, merge.commit)
-        return merge, wait_for_freight(lab, merge.versions)
+        versions = versions_on(lab, source_of_the_app(lab), RELEASE_BRANCH, merge.commit)
+        return merge, wait_for_freight(lab, versions)
 
 
 def bug_in(lab: Lab, stage: str) -> Bug | None:

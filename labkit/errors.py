@@ -13,6 +13,7 @@ class LabError(Exception):
     """
 
     exit_code = 1
+    mark, colour = "✗", 31  # how it begins in a notebook: red
 
     def __init__(self, what: str, *, seen: str = "", todo: str = "") -> None:
         self.what = what
@@ -27,6 +28,11 @@ class LabError(Exception):
         if self.todo:
             lines.append(f"What to do: {self.todo}")
         return "\n".join(lines)
+
+    def _render_traceback_(self) -> list[str]:
+        """In a notebook: what a reader can use, and no stack of calls."""
+        head, *more = str(self).split("\n")
+        return [f"\x1b[{self.colour}m{self.mark} {head}\x1b[0m", *more]
 
 
 class UsageError(LabError):

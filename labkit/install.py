@@ -64,26 +64,29 @@ def start_clusters(lab: Lab) -> ClusterTable:
     _assert_owned(lab)
     if lab.settings.in_cluster:
         return clusters.start_clusters(lab)
-    started = clusters.start_clusters(lab)
-    ensure_watchdog(lab)
-    ensure_pod_runners(lab)
+    with step("Start the clusters", expect=10):
+        started = clusters.start_clusters(lab)
+        ensure_watchdog(lab)
+        ensure_pod_runners(lab)
     return started
 
 
 def stop_clusters(lab: Lab) -> ClusterTable:
     """Stop the clusters, keeping their state; nothing starts them again by itself."""
     _assert_owned(lab)
-    Supervisor(lab).stop_service(WATCHDOG)
-    stop_pod_runners(lab)
-    return clusters.stop_clusters(lab)
+    with step("Stop the clusters", expect=5):
+        Supervisor(lab).stop_service(WATCHDOG)
+        stop_pod_runners(lab)
+        return clusters.stop_clusters(lab)
 
 
 def delete_clusters(lab: Lab) -> ClusterTable:
     """Delete the clusters with all that is in them, and stop the services that ran for them."""
     _assert_owned(lab)
-    Supervisor(lab).stop()
-    end_pods(lab)
-    return clusters.delete_clusters(lab)
+    with step("Delete the clusters", expect=10):
+        Supervisor(lab).stop()
+        end_pods(lab)
+        return clusters.delete_clusters(lab)
 
 
 def _assert_owned(lab: Lab) -> None:

@@ -1,11 +1,11 @@
 """What the notebooks use: one flat set of names, so that a cell reads as what it does."""
 
 from labkit.charts import pipeline_chart
-from labkit.checks import check
+from labkit.checks import check, check_table
 from labkit.config import choose, load_lab
 from labkit.delivery.defects import defect_table
 from labkit.delivery.schema_steps import schema_step_table
-from labkit.demo_app import app_page, find_orders, place_order, schema_table, try_markup
+from labkit.demo_app import app_page, find_orders, place_order, schema_table, try_markup, try_order
 from labkit.deploy import (
     build_feature,
     build_hotfix,
@@ -27,10 +27,11 @@ from labkit.kubectl import kubectl
 from labkit.observability.alerts import alert_table
 from labkit.observability.logs import app_logs
 from labkit.observability.pages import acknowledge, notice_table, wait_for_notice
-from labkit.observability.people import try_order, wait_until_served
+from labkit.observability.people import wait_until_served
 from labkit.observability.timeline import timeline_chart, timeline_frame
 from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, panel_chart, panel_queries, promotion_chart
+from labkit.pipeline import pipeline_board
 from labkit.preflight import preflight
 from labkit.promotion import (
     approve,
@@ -85,6 +86,7 @@ __all__ = [
     "build_hotfix",
     "build_release",
     "check",
+    "check_table",
     "choose",
     "create_clusters",
     "create_freight",
@@ -120,6 +122,7 @@ __all__ = [
     "notice_table",
     "panel_chart",
     "panel_queries",
+    "pipeline_board",
     "pipeline_chart",
     "place_order",
     "preflight",

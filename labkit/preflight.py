@@ -161,7 +161,9 @@ def _programs(lab: Lab) -> Finding:
 def _ports(lab: Lab) -> Finding:
     check = f"ports {lab.port_range.start}-{lab.port_range.stop - 1}"
     own = _own_ports(lab)
-    taken = taken_ports({name: port for name, port in lab.ports.items() if port not in own})
+    # Somebody may look at the board while this command runs; it is no service of the lab.
+    needed = {name: port for name, port in lab.ports.items() if port not in own and name != "board"}
+    taken = taken_ports(needed)
     if taken:
         others = "stop that process, or set LABKIT_PORT_BASE to another number"
         todo = OTHER_PORTS if lab.home.is_lab else others

@@ -28,12 +28,15 @@ from labkit.observability.pages import notice_table
 from labkit.observability.panels import DashboardPlan, dashboard_plans
 from labkit.observability.versions import version_chart
 from labkit.observability.views import delivery_frame, latency_chart, promotion_chart
+from labkit.progress import step
 from labkit.quantities import duration
+from labkit.scenarios.told import told_stories
 from labkit.status import lab_status
 from labkit.templates import render
 from labkit.theme import as_html
 
 _PLOTLY = "application/vnd.plotly.v1+json"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _TIME = "%Y-%m-%d %H:%M:%S"
 _PICTURE_WIDTH = 900
 _PICTURE_SCALE = 1.5
@@ -86,10 +89,11 @@ def write_run_report(lab: Lab, folder: Path, runs: Sequence[NotebookRun]) -> Pat
     Returns:
         The report. What could not be read, since the lab does not run or does so in part, is named in it.
     """
-    for run in runs:
-        (folder / f"{run.notebook}.html").write_text(notebook_page(run.file))
     report = folder / "report.html"
-    _write(lab, report, runs)
+    with step("Write a page for each notebook, and the report", expect=15):
+        for run in runs:
+            (folder / f"{run.notebook}.html").write_text(notebook_page(run.file))
+        _write(lab, report, runs)
     return report
 
 
@@ -108,7 +112,8 @@ def write_report(lab: Lab, file: Path, *, minutes: float = 15, hours: float = 24
     Raises:
         LabError: Something could not be read; the file is written, and says what.
     """
-    sections = _write(lab, file, (), minutes=minutes, hours=hours)
+    with step("Write the report", expect=10):
+        sections = _write(lab, file, (), minutes=minutes, hours=hours)
     missing = {section.title: section.missing for section in sections if section.missing}
     if missing or not sections:
         raise LabError(
@@ -144,6 +149,13 @@ def _write(
     return sections
 
 
+def _stories(lab: Lab) -> tuple[BoardRow, ...]:
+    return tuple(
+        BoardRow(f"{told.story}, {told.began:{_TIME}} UTC: {told.about}", (Block(told.facts._repr_html_()),))
+        for told in told_stories(lab)
+    ) or (BoardRow("", (Block("<p>None was told yet.</p>"),)),)
+
+
 def _sections(lab: Lab, minutes: float, hours: float) -> Iterator[Section]:
     blocks: Mapping[str, Callable[[], tuple[Block, ...]]] = {
         "pipeline": lambda: (_chart(pipeline_chart(lab)),),
@@ -155,8 +167,9 @@ def _sections(lab: Lab, minutes: float, hours: float) -> Iterator[Section]:
         "incidents": lambda: (Block(_incident_table(lab)), Block(notice_table(lab)._repr_html_())),
     }
     for item in yaml.safe_load(render("report/sections.yaml", minutes=minutes, hours=hours)):
-        read = partial(_one_below_the_other, blocks[item["anchor"]])
-        yield _section(item["anchor"], item["title"], item["about"], read)
+        anchor = item["anchor"]
+        read = partial(_stories, lab) if anchor == "stories" else partial(_one_below_the_other, blocks[anchor])
+        yield _section(anchor, item["title"], item["about"], read)
     for plan in dashboard_plans():
         yield from _dashboards(lab, plan, minutes)
 
@@ -234,9 +247,12 @@ def _incident_table(lab: Lab) -> str:
 def notebook_page(file: Path) -> str:
     """An executed notebook as a page that needs nothing from the network, its charts included."""
     notebook: Any = nbformat.read(file, as_version=4)  # type: ignore[no-untyped-call]
+    # A widget is dead in a page, and what would draw it comes from the network: the picture beside it is shown.
+    notebook.metadata.pop("widgets", None)
     charts = 0
     for output in _outputs(notebook):
         data = output.get("data", {})
+        data.pop(_WIDGET, None)
         if _PLOTLY in data:
             charts += 1
             figure = go.Figure(
@@ -274,9 +290,12 @@ def write_pictures(lab: Lab, folder: Path) -> list[Path]:
         "drift": drift_chart(lab),
     }
     files = [folder / f"{name}.png" for name in figures]
+    size = {"width": _PICTURE_WIDTH, "scale": _PICTURE_SCALE}
     try:
-        for figure, file in zip(figures.values(), files, strict=True):
-            figure.update_layout(paper_bgcolor="white").write_image(file, width=_PICTURE_WIDTH, scale=_PICTURE_SCALE)
+        with step("Draw the charts as pictures", expect=10, total=len(files)) as task:
+            for done, (figure, file) in enumerate(zip(figures.values(), files, strict=True)):
+                task.update(done, file.name)
+                figure.update_layout(paper_bgcolor="white").write_image(file, **size)
     # plotly says so where there is no kaleido, kaleido where there is no Chrome.
     except (ValueError, RuntimeError) as error:
         raise LabError(

@@ -20,7 +20,7 @@ from labkit.services.argocd import APPLICATION_API, application_state
 from labkit.services.kargo import recorded_engine, running_engine
 from labkit.services.pods import what_pods_are
 from labkit.services.supervisor import ServiceTable, Supervisor
-from labkit.tables import Record, Table
+from labkit.tables import Record, Table, plain
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +53,7 @@ class ApplicationTable(Table[ApplicationStatus]):
     columns = ("context", "sync", "health", "branch", "revision", "versions", "ready")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabStatus:
     """How a lab is.
 
@@ -112,6 +112,9 @@ class LabStatus:
         tables = (self.clusters, self.installed, self.services, self.applications, self.stages)
         engine = f"Kargo's resources are reconciled by: {self._engine}"
         return Group(*(part for table in tables if table for part in (table, "")), engine, f"Pods: {self.pods}")
+
+    def __repr__(self) -> str:
+        return plain(self)
 
     def _repr_html_(self) -> str:
         tables = (self.clusters, self.installed, self.services, self.applications, self.stages)

@@ -52,6 +52,13 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def plain(shown: Any) -> str:
+    """What a terminal without colours would show."""
+    out = io.StringIO()
+    Console(file=out, width=200, color_system=None, force_jupyter=False).print(shown)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
 class Record:
     """A frozen dataclass that shows its fields one below the other."""
 
@@ -114,9 +121,7 @@ class Table(Sequence[Row], Generic[Row]):
         return table
 
     def __repr__(self) -> str:
-        out = io.StringIO()
-        Console(file=out, width=200, color_system=None, force_jupyter=False).print(self)
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+        return plain(self)
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th style='text-align:left'>{html.escape(head)}</th>" for head in self._heads())

@@ -39,8 +39,10 @@ _MAIN_MODULES = frozenset(
         "test_kargo_pages",
         "test_lab_facts",
         "test_main_job",
+        "test_pipeline_board",
         "test_report",
         "test_unverified_freight",
+        "test_with_a_browser",
     }
 )
 # Those that take minutes come first, so that no worker is left alone with one at the end.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from labkit.config import Lab
 from labkit.errors import LabError, UsageError
+from labkit.tables import Record, Table
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,17 @@ class Checked:
 
 
 class NotYet(LabError):  # noqa: N818 (it reads as what it says to a learner)
-    """A check that did not hold: what is missing, and a hint."""
+    """The work is not done: what is missing, and a hint."""
+
+    mark, colour = "○", 33  # yellow: nothing has failed
+
+
+class Wrong(LabError):  # noqa: N818 (it reads as what it says to a learner)
+    """Something was done, and not as it should be: what was found, and a hint."""
+
+
+class Mistake(AssertionError):  # noqa: N818 (what it stands for, not what Python does)
+    """What a check raises where it finds something that waiting, or going on, will not put right."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,9 @@ _checks: dict[str, _Check] = {}
 
 
 def register(name: str, hint: str, solution: str = "") -> Callable[[Callable[[Lab], str]], Callable[[Lab], str]]:
-    """Make a function a check: it returns what it found, or fails by an AssertionError that says what is missing.
+    """Make a function a check: it returns what it found, or fails.
+
+    An AssertionError says what is missing, a Mistake what is wrong.
 
     Args:
         name: The check's name.
@@ -60,9 +73,38 @@ def register(name: str, hint: str, solution: str = "") -> Callable[[Callable[[La
     return kept
 
 
+@dataclass(frozen=True, repr=False)
+class CheckName(Record):
+    """A check that there is.
+
+    Attributes:
+        check: Its name.
+        looks: By which route it looks.
+        hint: What to do where it does not hold.
+    """
+
+    check: str
+    looks: str
+    hint: str
+
+
+class CheckTable(Table[CheckName]):
+    """The checks that there are."""
+
+    title = "Checks"
+    columns = ("check", "looks", "hint")
+
+
 def check_names() -> tuple[str, ...]:
     """The names that `check` knows."""
     return tuple(_checks)
+
+
+def check_table() -> CheckTable:
+    """What can be checked, and by which route."""
+    return CheckTable(
+        tuple(CheckName(name, " ".join((item.look.__doc__ or "").split()), item.hint) for name, item in _checks.items())
+    )
 
 
 def solution(name: str) -> str:
@@ -88,7 +130,8 @@ def check(lab: Lab, name: str) -> Checked:
         What was found.
 
     Raises:
-        NotYet: The work is not done, or not right; says what was seen and gives a hint.
+        NotYet: The work is not done; says what is missing and gives a hint.
+        Wrong: Something was done, and not as it should be; says what was found and gives a hint.
         UsageError: There is no such check.
     """
     if name not in _checks:
@@ -96,15 +139,23 @@ def check(lab: Lab, name: str) -> Checked:
     found, hint = _checks[name], _checks[name].hint
     try:
         return Checked(name, found.look(lab))
+    except Mistake as error:
+        raise Wrong(f"Wrong: {name}", seen=str(error), todo=hint) from error
     except AssertionError as error:
-        raise NotYet(f"Check {name!r} does not hold", seen=str(error), todo=hint) from error
-    except NotYet:
-        raise
+        raise NotYet(f"Not yet: {name}", seen=str(error), todo=hint) from error
     except LabError as error:
-        raise NotYet(f"Check {name!r} could not be made: {error.what}", seen=error.seen, todo=hint) from error
+        raise NotYet(f"Not yet: {name} could not be looked at: {error.what}", seen=error.seen, todo=hint) from error
 
 
-def expect(found: object, wanted: object, what: str) -> None:
-    """Fail a check where something is not as it should be."""
+def expect(found: object, wanted: object, what: str, *, else_wrong: bool = False) -> None:
+    """Fail a check where something is not as it should be.
+
+    Args:
+        found: How it is.
+        wanted: How it should be.
+        what: What it is.
+        else_wrong: Whether anything else is a mistake, and not only something that has not come yet.
+    """
     if found != wanted:
-        raise AssertionError(f"{what}: found {found}, expected {wanted}")
+        said = f"{what}: found {found}, expected {wanted}"
+        raise Mistake(said) if else_wrong else AssertionError(said)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -40,6 +41,51 @@ def _versions(lab: Lab) -> str:
         for name, versions in sorted(seed_versions(lab).items())
     )
     return f"every cluster runs the seed's versions: {table}"
+
+
+def _release(number: int, stage: str) -> Callable[[Lab], str]:
+    def _verified_in(lab: Lab) -> str:
+        """By the Freight as kubectl shows it, where the Stage was waited for."""
+        versions = lab.releases[number - 1].versions
+        shown = kubectl(lab, f"kubectl --context {lab.control.context} -n {PROJECT} get freight -o json").output
+        for item in json.loads(shown)["items"]:
+            if sorted(image["tag"] for image in item["images"]) == sorted(versions.values()):
+                verified = (item.get("status") or {}).get("verifiedIn") or {}
+                expect(stage in verified, True, f"whether release {number} is verified in {stage}")
+                return f"{', '.join(f'{tier} {it}' for tier, it in versions.items())}: one Freight, verified in {stage}"
+        raise AssertionError(f"there is no Freight with {', '.join(versions.values())}")
+
+    return _verified_in
+
+
+for _number, _stages in ((1, ("dev", "pre", "prod")), (2, ("dev", "pre")), (3, ("dev",))):
+    for _stage in _stages:
+        _hint = f"run notebook 04-deploy-demo-app until {_stage} has release {_number}, or `labkit deploy`"
+        register(f"release-{_number}-in-{_stage}", _hint)(_release(_number, _stage))
+
+
+def _newest(name: str) -> Callable[[Lab], str]:
+    def _answers_as_main(lab: Lab) -> str:
+        """By the VERSION files on main in Gitea, and by each tier's own answer over HTTP."""
+        environment = lab.environment(name)
+        on_main = versions_on_main(lab)
+        expect(versions_that_answer(lab, environment), on_main, f"versions that answer in {environment.context}")
+        return f"{name} answers in main's versions: {', '.join(f'{tier} {it}' for tier, it in on_main.items())}"
+
+    return _answers_as_main
+
+
+for _name, _how in (("dev", "wait until DEV has taken it"), ("pre", "promote it to PRE")):
+    register(f"newest-in-{_name}", f"build what is on main, and {_how}: `labkit get stages`")(_newest(_name))
+
+
+def versions_on_main(lab: Lab) -> dict[str, str]:
+    """What `main` of the demo app's repo says which version each tier is."""
+    viewer, repo, found = gitea_as(lab, "viewer"), repo_path(SOURCE_REPO), {}
+    for tier in lab.tiers:
+        file = viewer.request("GET", f"/repos/{repo}/contents/{tier}/VERSION", ref="main")
+        found[tier] = b64decode(file["content"]).decode().strip()
+    return found
 
 
 @register("answers", "wait until the pods are Ready: `labkit status`; in a lab with simulated pods nothing answers")
@@ -90,7 +136,7 @@ def _as_git_says(lab: Lab) -> str:
             for item in _manifests_in_git(lab, lab.destination(environment.name).branch)
             if item["kind"] == "Deployment"
         }
-        expect(running_versions(lab, environment), promised, f"versions in {environment.context}")
+        expect(running_versions(lab, environment), promised, f"versions in {environment.context}", else_wrong=True)
     return "every cluster runs the versions that its branch in Git says"
 
 
@@ -109,9 +155,32 @@ def _ci(lab: Lab) -> str:
     commit = viewer.branch_commit(repo, "main")
     if not commit:
         raise AssertionError(f"repo {SOURCE_REPO} has no commit on main")
-    states = viewer.commit_statuses(repo, commit)
-    expect(states, {"ci/unit-tests": "success", "ci/build": "success"}, f"statuses of commit {commit[:7]}")
+    expect_built(lab, commit)
     return f"commit {commit[:7]} on main passed its unit tests and was built"
+
+
+@register("branch-built", "push a branch of the demo app's repo, and see `labkit logs ci`")
+def _branch_built(lab: Lab) -> str:
+    """By Gitea's branches and the statuses of the newest, where CI was waited for."""
+    viewer, repo = gitea_as(lab, "viewer"), repo_path(SOURCE_REPO)
+    branches = [
+        branch
+        for branch in viewer.request("GET", f"/repos/{repo}/branches", limit=50)
+        if branch["name"].startswith(("feature/", "hotfix/"))
+    ]
+    if not branches:
+        raise AssertionError(f"repo {SOURCE_REPO} has no feature or hotfix branch")
+    newest = max(branches, key=lambda branch: datetime.fromisoformat(branch["commit"]["timestamp"]))
+    expect_built(lab, newest["commit"]["id"])
+    return f"{newest['name']} passed its unit tests at {newest['commit']['id'][:7]} and was built"
+
+
+def expect_built(lab: Lab, commit: str) -> None:
+    """Fail a check where CI has not tested and built a commit."""
+    states = gitea_as(lab, "viewer").commit_statuses(repo_path(SOURCE_REPO), commit)
+    wanted = {"ci/unit-tests": "success", "ci/build": "success"}
+    failed = bool({"failure", "error"} & set(states.values()))
+    expect(states, wanted, f"statuses of commit {commit[:7]}", else_wrong=failed)
 
 
 @register("verified", "run notebook 04-deploy-demo-app, or `labkit deploy`")
@@ -126,5 +195,6 @@ def _verified(lab: Lab) -> str:
         ]
         if not phases:
             raise AssertionError(f"no AnalysisRun for Stage {environment.name}")
-        expect(phases[-1], "Successful", f"newest AnalysisRun of Stage {environment.name}")
+        over = phases[-1] in ("Failed", "Error", "Inconclusive")
+        expect(phases[-1], "Successful", f"newest AnalysisRun of Stage {environment.name}", else_wrong=over)
     return "the newest AnalysisRun of each Stage was successful"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from labkit.checks.check import expect, register
+from labkit.checks.check import Mistake, expect, register
 from labkit.config import PRODUCTION, PROJECT, Lab
 from labkit.kubectl import kubectl
 from labkit.status import running_versions
@@ -29,7 +29,7 @@ def _stricter_gate(lab: Lab) -> str:
     if "p95-factor" not in given:
         raise AssertionError("Stage pre leaves p95-factor to the template, which says 2")
     if not 0 < float(given["p95-factor"]) < 2:
-        raise AssertionError(f"p95-factor is {given['p95-factor']}, which is not stricter than 2")
+        raise Mistake(f"p95-factor is {given['p95-factor']}, which is not stricter than 2")
     return f"PRE's p95 may be {given['p95-factor']} times PROD's"
 
 
@@ -56,7 +56,7 @@ def _fourth_stage(lab: Lab) -> str:
     sources = [
         source for request in new[0]["spec"]["requestedFreight"] for source in request["sources"].get("stages", [])
     ]
-    expect(sources, ["dev"], f"Stages that {new[0]['metadata']['name']} takes Freight from")
+    expect(sources, ["dev"], f"Stages that {new[0]['metadata']['name']} takes Freight from", else_wrong=True)
     if not (new[0].get("status") or {}).get("conditions"):
         raise AssertionError(f"Kargo has not looked at Stage {new[0]['metadata']['name']}: does it name its shard?")
     return f"Stage {new[0]['metadata']['name']} takes what was verified in dev"
@@ -91,7 +91,8 @@ def _two_regions(lab: Lab) -> str:
     if "prod-2" not in stages:
         raise AssertionError("there is no Stage prod-2")
     first, second = (stages[name]["spec"]["requestedFreight"] for name in (PRODUCTION, "prod-2"))
-    expect(second[0]["sources"].get("stages"), first[0]["sources"]["stages"], "Stages that prod-2 takes Freight from")
+    taken, wanted = second[0]["sources"].get("stages"), first[0]["sources"]["stages"]
+    expect(taken, wanted, "Stages that prod-2 takes Freight from", else_wrong=True)
     if not stages["prod-2"]["spec"].get("promotionTemplate"):
-        raise AssertionError("Stage prod-2 has no promotionTemplate: it would deploy nothing")
+        raise Mistake("Stage prod-2 has no promotionTemplate: it would deploy nothing")
     return "prod-2 takes the Freight that prod takes, and has steps of its own"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from labkit.checks.check import expect, register
+from labkit.checks.check import Mistake, expect, register
+from labkit.clusters import kube
 from labkit.config import APPLICATION, GITOPS_REPO, PROJECT, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import gitea_as
@@ -38,11 +39,14 @@ def _clusters(lab: Lab) -> str:
         nodes = json.loads(kubectl(lab, f"kubectl {context} get nodes -o json").output)["items"]
         expect(len(nodes), environment.nodes, f"nodes of {environment.context}")
         size = [node["status"]["capacity"] for node in nodes]
-        expect(sum(quantity(item["cpu"]) for item in size), environment.cpu, f"CPUs of {environment.context}")
-        memory = sum(quantity(item["memory"]) for item in size)
-        expect(memory, quantity(environment.memory), f"bytes of memory of {environment.context}")
-        disk = sum(quantity(item["ephemeral-storage"]) for item in size)
-        expect(round(disk / GIB), round(quantity(environment.disk) / GIB), f"GiB of disk of {environment.context}")
+        cpus, memory, disk = (
+            sum(quantity(item[name]) for item in size) for name in ("cpu", "memory", "ephemeral-storage")
+        )
+        expect(cpus, environment.cpu, f"CPUs of {environment.context}", else_wrong=True)
+        expect(memory, quantity(environment.memory), f"bytes of memory of {environment.context}", else_wrong=True)
+        # Three nodes do not divide 100 GiB into whole bytes.
+        wanted = round(quantity(environment.disk) / GIB)
+        expect(round(disk / GIB), wanted, f"GiB of disk of {environment.context}", else_wrong=True)
     sizes = ", ".join(f"{item.context} {item.cpu} CPU/{item.memory}/{item.disk}" for item in lab.environments)
     return f"three API servers are ready, with the seed's sizes: {sizes}"
 
@@ -58,8 +62,14 @@ def _argocd(lab: Lab) -> str:
             source["targetRevision"],
             lab.destination(environment.name).branch,
             f"branch of the Application in {environment.context}",
+            else_wrong=True,
         )
-        expect(source["repoURL"], lab.repo_url(GITOPS_REPO), f"repo of the Application in {environment.context}")
+        expect(
+            source["repoURL"],
+            lab.repo_url(GITOPS_REPO),
+            f"repo of the Application in {environment.context}",
+            else_wrong=True,
+        )
     return f"three Argo CDs answer, each with an Application {APPLICATION} on its own branch"
 
 
@@ -83,7 +93,7 @@ def _read_only(lab: Lab) -> str:
         if "permission denied" in error.seen:
             return f"viewer may look at PROD's Argo CD and was refused a sync: {error.seen}"
         raise
-    raise AssertionError("viewer could sync PROD")
+    raise Mistake("viewer could sync PROD")
 
 
 @register("kargo", "run notebook 03-install-kargo, or `labkit setup`")
@@ -103,6 +113,65 @@ def _ready(lab: Lab, command: str, what: str) -> None:
     conditions = json.loads(kubectl(lab, command).output).get("status", {}).get("conditions", [])
     found = {item["type"]: item["status"] for item in conditions}
     expect(found.get("Ready"), "True", f"Ready condition of the {what}")
+
+
+@register("pipeline", "`labkit setup` applies the Stages again, as `data/lab.yaml` describes them")
+def _pipeline(lab: Lab) -> str:
+    """By the Stages as kubectl shows them, where their order is in `data/lab.yaml`."""
+    where = f"kubectl --context {lab.control.context} -n {PROJECT}"
+    stages = {
+        item["metadata"]["name"]: item["spec"]["requestedFreight"][0]["sources"]
+        for item in json.loads(kubectl(lab, f"{where} get stages -o json").output)["items"]
+    }
+    wanted = {"dev": [], "hotfix": [], "pre": ["dev", "hotfix"], "prod": ["pre"]}
+    expect(sorted(wanted.keys() - stages.keys()), [], "Stages that are missing")
+    found = {name: sorted(stages[name].get("stages") or []) for name in wanted}
+    expect(found, wanted, "Stages that each Stage takes Freight from", else_wrong=True)
+    config = json.loads(kubectl(lab, f"{where} get projectconfig {PROJECT} -o json").output)
+    policies = config["spec"]["promotionPolicies"]
+    by_itself = [item["stageSelector"]["name"] for item in policies if item["autoPromotionEnabled"]]
+    expect(by_itself, ["dev"], "Stages that take Freight by themselves")
+    return "dev takes new Freight by itself, pre what is verified in dev or hotfix, prod what is verified in pre"
+
+
+@register("gates", "`labkit setup` applies the AnalysisTemplates again, and the Stages that name them")
+def _gates(lab: Lab) -> str:
+    """By the Stages and the AnalysisTemplates as kubectl shows them, where both were applied from files."""
+    where = f"kubectl --context {lab.control.context} -n {PROJECT}"
+    templates = kubectl(lab, f"{where} get analysistemplates -o jsonpath={{.items[*].metadata.name}}").output.split()
+    items = json.loads(kubectl(lab, f"{where} get stages -o json").output)["items"]
+    named = {
+        item["metadata"]["name"]: [gate["name"] for gate in item["spec"]["verification"]["analysisTemplates"]]
+        for item in items
+        if item["metadata"]["name"] in [environment.name for environment in lab.environments]
+    }
+    expect(sorted(named), sorted(environment.name for environment in lab.environments), "Stages with gates")
+    unknown = sorted({gate for gates in named.values() for gate in gates} - set(templates))
+    expect(unknown, [], "gates without an AnalysisTemplate", else_wrong=True)
+    return "; ".join(f"{name}: {', '.join(gates)}" for name, gates in sorted(named.items()))
+
+
+@register("rights", "`labkit setup` applies the roles again")
+def _rights(lab: Lab) -> str:
+    """By asking the API server what each person may do, where the roles were applied from a file."""
+    stages = [stage.stage for stage in lab.destinations if stage.project == PROJECT]
+    people = ("developer", "qa", "release-manager", "viewer")
+    may = {person: [stage for stage in stages if _may(lab, person, stage)] for person in people}
+    wanted = {"developer": stages, "qa": stages, "release-manager": stages, "viewer": []}
+    expect(may, wanted, "Stages that each person may promote to", else_wrong=any(may.values()))
+    return "developer, qa and release-manager may ask for a Promotion, viewer may not"
+
+
+def _may(lab: Lab, person: str, stage: str) -> bool:
+    """Whether a person may promote to a Stage."""
+    asked = {"group": "kargo.akuity.io", "resource": "stages", "name": stage, "namespace": PROJECT, "verb": "promote"}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "metadata": {},
+        "spec": {"user": person, "groups": ["system:authenticated"], "resourceAttributes": asked},
+    }
+    return bool(kube(lab, lab.control).create(review)["status"].get("allowed"))
 
 
 @register("stopped", "run notebook 99-clean-up, or `labkit down`")

@@ -47,7 +47,8 @@ def _alert_routes(lab: Lab) -> str:
         group["name"]: sorted({_receiver(routes, rule["labels"]["severity"]) for rule in group["rules"]})
         for group in groups
     }
-    expect(reached, {"dev": ["log"], "pre": ["chat"], "prod": ["page"]}, "where the alerts of each environment go")
+    wanted = {"dev": ["log"], "pre": ["chat"], "prod": ["page"]}
+    expect(reached, wanted, "where the alerts of each environment go", else_wrong=bool(reached))
     return (
         f"{sum(len(group['rules']) for group in groups)} rules: DEV's reach the log, PRE's the chat, PROD's the pager"
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
-from labkit.checks.check import expect, register
+from labkit.checks.check import Mistake, expect, register
 from labkit.config import GITOPS_REPO, PROJECT, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import gitea_as
@@ -27,7 +28,7 @@ def _gate_held(lab: Lab) -> str:
         raise AssertionError(f"the newest Promotion of pre, {newest.promotion}, is no rollback")
     left = {item.name: item for item in freight_table(lab)}[newest.rolled_back_from]
     if "pre" in left.verified_in:
-        raise AssertionError(f"Freight {left.alias} is verified in pre")
+        raise Mistake(f"Freight {left.alias} is verified in pre")
     running = running_versions(lab, lab.environment("pre"))
     if running == left.versions:
         raise AssertionError(f"PRE still runs Freight {left.alias}")
@@ -40,10 +41,10 @@ def _prod_refuses_unverified(lab: Lab) -> str:
     freight = {item.name: item for item in freight_table(lab)}
     for promotion in promotion_table(lab, "prod"):
         if "pre" not in freight[promotion.freight_name].verified_in:
-            raise AssertionError(f"{promotion.promotion} was accepted, though its Freight is not verified in pre")
+            raise Mistake(f"{promotion.promotion} was accepted, though its Freight is not verified in pre")
     newest = dict(lab.releases[-1].versions)
     if running_versions(lab, lab.environment("prod")) == newest:
-        raise AssertionError(f"PROD runs {newest}")
+        raise Mistake(f"PROD runs {newest}")
     return "no Promotion exists that takes unverified Freight to prod, and PROD runs what it ran"
 
 
@@ -51,13 +52,13 @@ def _prod_refuses_unverified(lab: Lab) -> str:
 def _prod_not_moved(lab: Lab) -> str:
     """By the commits of PROD's branch, and by what runs in its cluster."""
     oldest = dict(lab.releases[0].versions)
-    expect(running_versions(lab, lab.environment("prod")), oldest, "versions in PROD")
+    expect(running_versions(lab, lab.environment("prod")), oldest, "versions in PROD", else_wrong=True)
     viewer, prod = gitea_as(lab, "viewer"), lab.destination("prod")
     pulls = viewer.pull_requests(repo_path(GITOPS_REPO), "closed")
     merged = {pull["merge_commit_sha"] for pull in pulls if pull["merged"]}
     head = viewer.branch_commit(repo_path(GITOPS_REPO), prod.branch)
     if head not in merged:
-        raise AssertionError(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
+        raise Mistake(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
     return "PROD runs what it ran, and its branch holds merged pull requests only"
 
 
@@ -67,6 +68,39 @@ def _prod_runs_candidate(lab: Lab) -> str:
     wanted = dict(lab.releases[1].versions)
     expect(running_versions(lab, lab.environment("prod")), wanted, "versions in PROD")
     return "PROD runs " + ", ".join(f"{tier} {version}" for tier, version in wanted.items())
+
+
+def _stopped_stages(lab: Lab) -> dict[str, list[str]]:
+    """Which Stages are frozen now, and which do not take new Freight by themselves though they are made for it."""
+    where, now = f"kubectl --context {lab.control.context} -n {PROJECT}", datetime.now(UTC)
+    freezes = json.loads(kubectl(lab, f"{where} get configmaps -l lab.labkit.dev/freeze=true -o json").output)["items"]
+    ends = {item["data"]["stage"]: item["data"].get("until") for item in freezes}
+    frozen = [name for name, until in ends.items() if until and datetime.fromisoformat(until) > now]
+    config = json.loads(kubectl(lab, f"{where} get projectconfig {PROJECT} -o json").output)
+    policies = config["spec"]["promotionPolicies"]
+    held = [item["stageSelector"]["name"] for item in policies if not item["autoPromotionEnabled"]]
+    return {"frozen": sorted(frozen), "held": sorted(held)}
+
+
+@register("frozen", "`labkit freeze prod --until 10m --reason …`")
+def _frozen(lab: Lab) -> str:
+    """By the ConfigMaps that the API server's own admission reads."""
+    expect(_stopped_stages(lab)["frozen"], ["prod"], "frozen Stages")
+    return "prod is frozen, and no other Stage is"
+
+
+@register("line-stopped", "`labkit hold dev`, and `labkit freeze prod --until 30m --reason …`")
+def _line_stopped(lab: Lab) -> str:
+    """By the ProjectConfig, and by the ConfigMaps that the API server's own admission reads."""
+    expect(_stopped_stages(lab), {"frozen": ["prod"], "held": ["dev"]}, "Stages")
+    return "dev takes nothing by itself, and prod is frozen"
+
+
+@register("line-free", "`labkit unfreeze prod`, `labkit unhold dev`")
+def _line_free(lab: Lab) -> str:
+    """By the ProjectConfig, and by the ConfigMaps that the API server's own admission reads."""
+    expect(_stopped_stages(lab), {"frozen": [], "held": []}, "Stages")
+    return "no Stage is frozen, and dev takes new Freight by itself"
 
 
 @register("evidence", "run notebook 10-promotion-in-depth; `labkit logs promotion-guard` says what was recorded")
@@ -82,7 +116,7 @@ def _evidence(lab: Lab) -> str:
             (item["promotion"]["requester"], item["pull_request"]["merged_by"]),
         )
         if people[0] == people[1] and not item["exceptions"]:
-            raise AssertionError(f"{name} was requested and merged by {people[0]}")
+            raise Mistake(f"{name} was requested and merged by {people[0]}")
         expect({gate["state"] for gate in item["gates"]}, {"success"}, f"gates of {name}")
     rejected = [item for item in records if item["promotion"]["reason"].startswith("rejected")]
     return f"{len(records)} records of Promotions to PROD: {len(merged)} merged, {len(rejected)} rejected with a reason"
@@ -103,7 +137,7 @@ def _prod_by_pull_request(lab: Lab) -> str:
     expect(merged["head"]["label"], f"kargo/promotion/{newest.promotion}", "branch that was merged last")
     by = merged["merged_by"]["login"]
     if by == newest.requester:
-        raise AssertionError(f"{by} has asked for it and merged it")
+        raise Mistake(f"{by} has asked for it and merged it")
     wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
     expect(running_versions(lab, prod.environment), wanted, "versions in PROD")
     return f"{newest.requester} asked, {by} merged #{numbers[0]}, and PROD runs {wanted}"

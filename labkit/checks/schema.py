@@ -36,7 +36,8 @@ def _schemas(lab: Lab) -> str:
     rows = schema_table(lab)
     for row in rows:
         lacking = sorted(set(row.needs) - _columns(lab, row))
-        expect(lacking, [], f"columns that database {row.database} needs and the file in {row.environment} lacks")
+        what = f"columns that database {row.database} needs and the file in {row.environment} lacks"
+        expect(lacking, [], what, else_wrong=True)
     found = ", ".join(f"{row.environment} runs database {row.database}" for row in rows)
     return f"every file has what its program needs: {found}"
 
@@ -54,7 +55,8 @@ def _contract_refused(lab: Lab) -> str:
     expect(phases.get("schema-contract"), "Failed", "schema-contract in DEV's newest AnalysisRun")
     for row in schema_table(lab)[1:]:
         lacking = sorted(set(row.needs) - _columns(lab, row))
-        expect(lacking, [], f"columns that database {row.database} needs and the file in {row.environment} lacks")
+        what = f"columns that database {row.database} needs and the file in {row.environment} lacks"
+        expect(lacking, [], what, else_wrong=True)
     return "DEV's gate is red, and the files of PRE and PROD have every column that what runs there needs"
 
 
@@ -68,8 +70,9 @@ def _orders_kept(lab: Lab) -> str:
     rows = _ask_file(lab, lab.control, f"SELECT id, {', '.join(named)} FROM orders ORDER BY id")
     # A column that is not filled yet is empty; those that are filled agree.
     kept = {number: {value for value in values if value} for number, *values in rows}
-    expect(list(kept), list(range(1, len(kept) + 1)), "numbers of the orders in DEV")
-    expect([number for number, values in kept.items() if len(values) != 1], [], "orders without one customer in DEV")
+    expect(list(kept), list(range(1, len(kept) + 1)), "numbers of the orders in DEV", else_wrong=True)
+    lost = [number for number, values in kept.items() if len(values) != 1]
+    expect(lost, [], "orders without one customer in DEV", else_wrong=True)
     wrong = [order["id"] for order in shown if {order["customer"]} != kept[order["id"]]]
-    expect(wrong, [], "orders on DEV's page with another customer than in its file")
+    expect(wrong, [], "orders on DEV's page with another customer than in its file", else_wrong=True)
     return f"all {len(rows)} orders of DEV are there, each with its customer"

@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from labkit.cli import lab, observability, promotions, reports, scenarios
+from labkit.cli import board, lab, observability, promotions, reports, scenarios
 from labkit.cli.shared import cli
 from labkit.errors import LabError
 
 # Importing these modules is what gives `cli` its commands.
-__all__ = ["cli", "lab", "main", "observability", "promotions", "reports", "scenarios"]
+__all__ = ["board", "cli", "lab", "main", "observability", "promotions", "reports", "scenarios"]
 
 
 def main() -> None:

@@ -242,16 +242,18 @@ def schema_show(output: str) -> None:
 
 
 @cli.command()
-@click.argument("name")
+@click.argument("name", default="")
 @click.option("--solution", is_flag=True, help="Of an exercise: show the commands that solve it.")
 @output
 def check(name: str, solution: bool, output: str) -> None:
-    """Check a piece of work: done, or not yet, with what is missing and a hint."""
+    """Check a piece of work: done, not yet or wrong, with a hint. Without a NAME: what can be checked."""
     # Tables take longer to import than all else together, and most commands do without.
     from labkit import checks
 
     if solution:
         click.echo(checks.solution(name))
+    elif not name:
+        show(checks.check_table(), output)
     else:
         show(checks.check(load_lab(), name), output)
 

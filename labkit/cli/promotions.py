@@ -91,10 +91,9 @@ def validate(stage: str, reject: bool, reason: str, person: str, output: str) ->
 def approve(name: str, reason: str, person: str, output: str) -> None:
     """Approve and merge the Promotion that waits for PROD (or the one of that NAME), as release-manager."""
     lab = load_lab()
-    done = promotion.approve(lab, _waiting(lab, name), as_user=person, words=reason)
-    promotion.wait_for_stage(lab, done.stage, promotion.find_freight(lab, done.freight_name))
-    show(promotion.PromotionTable((done,)), output)
-    _say_who(lab, done)
+    done = promotion.finish(lab, _waiting(lab, name), approved=True, as_user=person, words=reason)
+    show(done, output)
+    _say_who(lab, done[0])
 
 
 @cli.command()

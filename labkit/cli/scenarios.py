@@ -49,3 +49,12 @@ def hotfix(reason: str, output: str) -> None:
     lab = load_lab()
     with changing(lab):
         show(hotfix_story(lab, reason=reason), output)
+
+
+@scenario.command()
+@output
+def told(output: str) -> None:
+    """The stories that were told on this lab, and what the records say of each."""
+    from labkit.scenarios.told import told_stories
+
+    show(told_stories(load_lab()), output)

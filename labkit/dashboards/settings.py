@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from labkit.errors import UsageError
+from labkit.settings_file import read_settings
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,12 @@ def load_settings(path: Path) -> Settings:
     Raises:
         UsageError: It cannot be read, or a value is missing.
     """
-    try:
-        data: Any = yaml.safe_load(path.read_text())
-        return Settings(
-            port=int(data["port"]),
-            environments=tuple(map(str, data["environments"])),
-            draw_seconds=float(data["drawSeconds"]),
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{path} does not configure the dashboards", seen=f"{type(error).__name__}: {error}"
-        ) from error
+    return read_settings(path, "the dashboards", _settings)
+
+
+def _settings(data: Any) -> Settings:
+    return Settings(
+        port=int(data["port"]),
+        environments=tuple(map(str, data["environments"])),
+        draw_seconds=float(data["drawSeconds"]),
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from typing import Any
 
 from labkit.config import SOURCE_REPO, Lab
 from labkit.delivery.changes import version_of
-from labkit.delivery.git import WorkingCopy, repo_path, working_copy
+from labkit.delivery.git import WorkingCopy, repo_path
 from labkit.delivery.gitea import gitea_as
 from labkit.delivery.tags import RELEASE_BRANCH, image_tag
 from labkit.errors import LabError
@@ -49,8 +50,9 @@ class Merge(Record):
         title: Its title.
         author: Who opened it.
         merged_by: Who reviewed and merged it.
+        branch: The branch that was merged.
+        head: The commit at its head.
         commit: The merge's commit on `main`.
-        versions: The versions of the tiers that `main` says then.
         url: Its page.
     """
 
@@ -58,8 +60,9 @@ class Merge(Record):
     title: str
     author: str
     merged_by: str
+    branch: str
+    head: str
     commit: str
-    versions: Mapping[str, str]
     url: str
 
 
@@ -101,17 +104,45 @@ def merge_branch(lab: Lab, branch: Branch, *, reviewer: str = REVIEWER) -> Merge
     number = int(pull["number"])
     other.review(_REPO, number, "APPROVED", f"Seen working, built from {branch.commit[:7]}")
     other.merge(_REPO, number)
-    merged = other.request("GET", f"/repos/{_REPO}/pulls/{number}")
-    copy = working_copy(lab, SOURCE_REPO, "viewer")
-    return Merge(
-        number=number,
-        title=merged["title"],
-        author=merged["user"]["login"],
-        merged_by=merged["merged_by"]["login"],
-        commit=merged["merge_commit_sha"],
-        versions=versions_on(lab, copy, RELEASE_BRANCH, merged["merge_commit_sha"]),
-        url=merged["html_url"],
+    return _merge_of(other.request("GET", f"/repos/{_REPO}/pulls/{number}"))
+
+
+def merged_branches(lab: Lab, pattern: str) -> tuple[Merge, ...]:
+    """The pull requests that merged a branch into `main`, newest first, of those that Gitea lists at once.
+
+    Args:
+        lab: The lab.
+        pattern: Which branches, such as `feature/*`.
+    """
+    gitea = gitea_as(lab, "viewer")
+    merged = (item for item in gitea.pull_requests(_REPO, "closed") if item["merged"])
+    # Who has merged it, only the pull request itself says, and no list.
+    return tuple(
+        _merge_of(gitea.request("GET", f"/repos/{_REPO}/pulls/{item['number']}"))
+        for item in merged
+        if fnmatch(item["head"]["label"], pattern) and item["base"]["label"] == RELEASE_BRANCH
     )
+
+
+def _merge_of(pull: Mapping[str, Any]) -> Merge:
+    return Merge(
+        number=int(pull["number"]),
+        title=pull["title"],
+        author=pull["user"]["login"],
+        merged_by=pull["merged_by"]["login"],
+        branch=pull["head"]["label"],
+        head=pull["head"]["sha"],
+        commit=pull["merge_commit_sha"],
+        url=pull["html_url"],
+    )
+
+
+def merge_commit(lab: Lab, commit: str) -> str:
+    """The newest commit of `main` that has merged another; empty where none of those that Gitea lists at once has."""
+    for item in gitea_as(lab, "viewer").commits(_REPO, RELEASE_BRANCH):
+        if commit in [parent["sha"] for parent in item["parents"][1:]]:
+            return str(item["sha"])
+    return ""
 
 
 def commit_time(lab: Lab, commit: str) -> datetime:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import oras.provider
 import requests
 from requests.adapters import HTTPAdapter
 
@@ -248,12 +247,6 @@ def _cause(error: requests.RequestException) -> str:
     return str(cause).rpartition(": ")[2] or type(error).__name__
 
 
-class _Client(oras.provider.Registry):  # type: ignore[misc]  # oras has no types
-    """oras, which asks once: its own retries wait for minutes where a registry refuses or is down."""
-
-    do_request = oras.provider.Registry.do_request.__wrapped__
-
-
 class Registry:
     """An image registry: the lab's own, over plain HTTP on this machine, or one elsewhere.
 
@@ -269,7 +262,10 @@ class Registry:
         self.host = host
         secure = elsewhere and host.partition(":")[0] not in (LOOPBACK, "localhost")
         self._address = f"{'https' if secure else 'http'}://{host}"
-        self._client = _Client(hostname=host, insecure=not secure)
+        # oras takes longer to import than all else that a command needs, and most ask no registry.
+        from labkit.delivery.registry_client import RegistryClient
+
+        self._client = RegistryClient(hostname=host, insecure=not secure)
         self._client.session.trust_env = secure
         for scheme in ("http://", "https://"):
             self._client.session.mount(scheme, _Elsewhere() if elsewhere else _Timeout())

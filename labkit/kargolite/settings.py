@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from labkit.errors import UsageError
+from labkit.settings_file import read_settings
 
 
 @dataclass(frozen=True)
@@ -44,21 +42,20 @@ def load_settings(path: Path) -> Settings:
     """Read the configuration file.
 
     Raises:
-        UsageError: It cannot be read, or a value is missing.
+        UsageError: It cannot be read, a value is missing, or it names no shard.
     """
-    try:
-        data: Any = yaml.safe_load(path.read_text())
-        settings = Settings(
-            control=Path(data["controlKubeconfig"]),
-            shards={name: Path(shard["kubeconfig"]) for name, shard in data["shards"].items()},
-            argocd_namespace=data["argocdNamespace"],
-            webhooks_port=int(data["webhooks"]["port"]),
-            certificates=Path(data["webhooks"]["certDir"]),
-            health_port=int(data["health"]["port"]),
-            work=Path(data["workDir"]),
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path} is no kargolite configuration", seen=f"{type(error).__name__}: {error}") from error
-    if not settings.shards:
-        raise UsageError(f"{path} names no shard", todo="give each Argo CD's kubeconfig under `shards`")
-    return settings
+    return read_settings(path, "kargolite", _settings)
+
+
+def _settings(data: Any) -> Settings:
+    if not data["shards"]:
+        raise ValueError("no shard: give each Argo CD's kubeconfig under `shards`")
+    return Settings(
+        control=Path(data["controlKubeconfig"]),
+        shards={name: Path(shard["kubeconfig"]) for name, shard in data["shards"].items()},
+        argocd_namespace=data["argocdNamespace"],
+        webhooks_port=int(data["webhooks"]["port"]),
+        certificates=Path(data["webhooks"]["certDir"]),
+        health_port=int(data["health"]["port"]),
+        work=Path(data["workDir"]),
+    )

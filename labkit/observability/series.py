@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -47,14 +48,17 @@ def instant(lab: Lab, query: str) -> pd.DataFrame:
     return _frame(_instant(lab, query), "time", "value")
 
 
-def ranged(lab: Lab, query: str, minutes: float, step_seconds: float = STEP_SECONDS) -> pd.DataFrame:
-    """What a query has said in the last minutes.
+def ranged(
+    lab: Lab, query: str, minutes: float, step_seconds: float = STEP_SECONDS, *, until: datetime | None = None
+) -> pd.DataFrame:
+    """What a query has said in the last minutes, or in the minutes before a moment.
 
     Args:
         lab: The lab; Prometheus runs.
         query: PromQL.
         minutes: How far to look back.
         step_seconds: Seconds between two values of a series.
+        until: The moment, with its zone; now where there is none.
 
     Returns:
         A row for each value of each series, series by series, oldest first; columns as those of `instant`.
@@ -62,7 +66,8 @@ def ranged(lab: Lab, query: str, minutes: float, step_seconds: float = STEP_SECO
     Raises:
         LabError: Prometheus does not answer, or refuses the query.
     """
-    return _frame(_ranged(lab, query, minutes, step_seconds), "time", "value")
+    end = until.timestamp() if until else time.time()
+    return _frame(_ranged(lab, query, minutes, step_seconds, end), "time", "value")
 
 
 def panel_frame(lab: Lab, panel: Panel, environment: str = "prod", minutes: float = 15) -> pd.DataFrame:
@@ -86,7 +91,7 @@ def panel_frame(lab: Lab, panel: Panel, environment: str = "prod", minutes: floa
     samples: list[Sample] = []
     for query, legend in zip(panel.filled(name), panel.legends, strict=True):
         over_time = panel.kind in _RANGES
-        found = _ranged(lab, query, minutes, STEP_SECONDS) if over_time else _instant(lab, query)
+        found = _ranged(lab, query, minutes, STEP_SECONDS, time.time()) if over_time else _instant(lab, query)
         samples += ({**sample, "series": fill_legend(legend, sample)} for sample in found)
     return _frame(samples, "time", "value", "series")
 
@@ -105,8 +110,7 @@ def _instant(lab: Lab, query: str) -> Iterator[Sample]:
     return _samples(query, _ask(lab, "query", query))
 
 
-def _ranged(lab: Lab, query: str, minutes: float, step_seconds: float) -> Iterator[Sample]:
-    end = time.time()
+def _ranged(lab: Lab, query: str, minutes: float, step_seconds: float, end: float) -> Iterator[Sample]:
     return _samples(query, _ask(lab, "query_range", query, start=end - 60 * minutes, end=end, step=step_seconds))
 
 

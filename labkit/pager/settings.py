@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from labkit.errors import UsageError
+from labkit.settings_file import read_settings
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,13 @@ def load_settings(path: Path) -> Settings:
     Raises:
         UsageError: It cannot be read, or a value is missing.
     """
-    try:
-        data: Any = yaml.safe_load(path.read_text())
-        return Settings(
-            port=int(data["port"]),
-            file=Path(data["file"]),
-            on_call=tuple(map(str, data["onCall"])),
-            escalate_seconds=float(data["escalateSeconds"]),
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} does not configure the pager", seen=f"{type(error).__name__}: {error}") from error
+    return read_settings(path, "the pager", _settings)
+
+
+def _settings(data: Any) -> Settings:
+    return Settings(
+        port=int(data["port"]),
+        file=Path(data["file"]),
+        on_call=tuple(map(str, data["onCall"])),
+        escalate_seconds=float(data["escalateSeconds"]),
+    )

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from labkit.errors import UsageError
 from labkit.podrunner.backoff import Pauses
+from labkit.settings_file import read_settings
 
 
 @dataclass(frozen=True)
@@ -68,27 +66,27 @@ def load_settings(path: Path) -> Settings:
     Raises:
         UsageError: It cannot be read, or a value is missing.
     """
-    try:
-        data: Any = yaml.safe_load(path.read_text())
-        return Settings(
-            environment=str(data["environment"]),
-            kubeconfig=Path(data["kubeconfig"]),
-            port=int(data["port"]),
-            home=Path(data["home"]),
-            folder=Path(data["folder"]),
-            volumes=Path(data["volumes"]),
-            images=Path(data["images"]),
-            network=str(data["network"]),
-            restarts=_pauses(data["restartBackOff"]),
-            pulls=_pauses(data["pullBackOff"]),
-            log_bytes=int(data["logBytes"]),
-            gateways=tuple(
-                Gateway(int(item["port"]), str(item["namespace"]), str(item["service"]), int(item["servicePort"]))
-                for item in data["gateways"]
-            ),
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is no pod runner's configuration", seen=f"{type(error).__name__}: {error}") from error
+    return read_settings(path, "a pod runner", _settings)
+
+
+def _settings(data: Any) -> Settings:
+    return Settings(
+        environment=str(data["environment"]),
+        kubeconfig=Path(data["kubeconfig"]),
+        port=int(data["port"]),
+        home=Path(data["home"]),
+        folder=Path(data["folder"]),
+        volumes=Path(data["volumes"]),
+        images=Path(data["images"]),
+        network=str(data["network"]),
+        restarts=_pauses(data["restartBackOff"]),
+        pulls=_pauses(data["pullBackOff"]),
+        log_bytes=int(data["logBytes"]),
+        gateways=tuple(
+            Gateway(int(item["port"]), str(item["namespace"]), str(item["service"]), int(item["servicePort"]))
+            for item in data["gateways"]
+        ),
+    )
 
 
 def _pauses(data: Any) -> Pauses:

@@ -1,6 +1,6 @@
 """The verbs on Kargo's resources: look at Freight and Stages, promote, validate, approve, roll back, hold, freeze."""
 
-from labkit.promotion.approval import approve, merge_pull_request, promote, reject, try_approval
+from labkit.promotion.approval import approve, finish, merge_pull_request, promote, reject, try_approval
 from labkit.promotion.diff import Change, Diff, SourceDiff, promotion_diff, source_diff
 from labkit.promotion.evidence import Evidence, evidence, write_evidence
 from labkit.promotion.freeze import Freeze, FreezeTable, freeze, freeze_table, unfreeze
@@ -15,7 +15,7 @@ from labkit.promotion.freight import (
     wait_for_freight,
 )
 from labkit.promotion.gate import GateState, GateTable, gate_table
-from labkit.promotion.hold import hold, unhold
+from labkit.promotion.hold import automatic_stages, hold, unhold
 from labkit.promotion.promotion import (
     Promotion,
     PromotionTable,
@@ -34,6 +34,7 @@ from labkit.promotion.promotion import (
 from labkit.promotion.pull_request import PullRequest, PullRequestTable, pull_request
 from labkit.promotion.rollback import (
     freight_to_roll_back_to,
+    good_before,
     request_rollback,
     rollback,
     rollback_candidates,
@@ -80,11 +81,13 @@ __all__ = [
     "Verification",
     "VerificationTable",
     "approve",
+    "automatic_stages",
     "create_freight",
     "ensure_promotion",
     "evidence",
     "find_freight",
     "find_stage",
+    "finish",
     "freeze",
     "freeze_table",
     "freight_table",
@@ -94,6 +97,7 @@ __all__ = [
     "gate_results",
     "gate_table",
     "get_promotion",
+    "good_before",
     "hold",
     "merge_pull_request",
     "metric_table",

@@ -193,11 +193,22 @@ def promote(
     return finish(lab, promotion, approved=approved)
 
 
-def finish(lab: Lab, promotion: Promotion, *, approved: bool) -> PromotionTable:
-    """Wait until a Promotion is done and its Stage verified, or until it waits for a person."""
+def finish(lab: Lab, promotion: Promotion, *, approved: bool, as_user: str = "", words: str = "") -> PromotionTable:
+    """Wait until a Promotion is done and its Stage verified, or until it waits for a person.
+
+    Args:
+        lab: The lab.
+        promotion: The Promotion.
+        approved: Approve and merge, where it opens a pull request.
+        as_user: Who approves; the lab's approver where nobody is named.
+        words: What the approval says.
+
+    Raises:
+        LabError: It failed, a gate is not open, or its Stage did not pass verification.
+    """
     promotion = wait_for_promotion(lab, promotion, until_pull_request=True)
     if not promotion.done and approved:
-        promotion = approve(lab, promotion)
+        promotion = approve(lab, promotion, as_user=as_user, words=words)
     if promotion.done:
         wait_for_stage(lab, promotion.stage, find_freight(lab, promotion.freight_name))
     return PromotionTable((promotion,))

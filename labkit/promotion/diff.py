@@ -16,6 +16,7 @@ from labkit.config import APPLICATION, GITOPS_REPO, NAMESPACE, PROJECT, SOURCE_R
 from labkit.delivery.git import working_copy
 from labkit.errors import LabError, UsageError
 from labkit.process import run
+from labkit.progress import step
 from labkit.promotion.freight import REVISION, Freight, find_freight, versions_of
 from labkit.promotion.promotion import freight_to_promote
 from labkit.services.kargo import KARGO_API
@@ -158,15 +159,16 @@ def promotion_diff(lab: Lab, source: str, target: str, *, freight: str = "") -> 
     environment = lab.environment(target)
     api = kube(lab, environment)
     changes, unchanged = [], 0
-    for manifest in _rendered(lab, environment, chosen):
-        metadata = manifest["metadata"]
-        live = api.get(manifest["apiVersion"], manifest["kind"], metadata["name"], metadata.get("namespace"))
-        (wanted,) = api.apply(manifest, field_manager=ARGOCD_MANAGER, dry_run=True)
-        lines = _difference(live, wanted)
-        if lines:
-            changes.append(Change(manifest["kind"], metadata["name"], "change" if live else "create", lines))
-        else:
-            unchanged += 1
+    with step(f"Render Freight {chosen.alias} for {target}, and ask its API server what would change", expect=2):
+        for manifest in _rendered(lab, environment, chosen):
+            metadata = manifest["metadata"]
+            live = api.get(manifest["apiVersion"], manifest["kind"], metadata["name"], metadata.get("namespace"))
+            (wanted,) = api.apply(manifest, field_manager=ARGOCD_MANAGER, dry_run=True)
+            lines = _difference(live, wanted)
+            if lines:
+                changes.append(Change(manifest["kind"], metadata["name"], "change" if live else "create", lines))
+            else:
+                unchanged += 1
     return Diff(target, chosen.alias, chosen.versions, tuple(changes), unchanged)
 
 

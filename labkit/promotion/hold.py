@@ -18,6 +18,12 @@ from labkit.services.kargo import KARGO_API
 from labkit.wait import wait_for
 
 
+def automatic_stages(lab: Lab) -> frozenset[str]:
+    """The Stages that take new Freight by themselves, unless they are held."""
+    found = kube(lab, lab.control).need(KARGO_API, "ProjectConfig", PROJECT, PROJECT)
+    return frozenset(policy["stageSelector"]["name"] for policy in found["spec"]["promotionPolicies"])
+
+
 def hold(lab: Lab, stage: str, *, as_user: str = "") -> Stage:
     """Keep a Stage from taking new Freight by itself, until the hold is lifted; promoting by hand still works.
 

@@ -217,6 +217,8 @@ class Refusal:
     def __str__(self) -> str:
         return f"Promotion of Freight {self.freight} to {self.stage} was refused: {self.words}"
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         return (
             f"<p><b>Promotion of Freight {self.freight} to {self.stage} was refused:</b> {html.escape(self.words)}</p>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from labkit.config import Lab
 from labkit.errors import LabError, UsageError
 from labkit.promotion.approval import finish
@@ -32,13 +34,23 @@ def rollback_candidates(lab: Lab, stage: str) -> FreightTable:
 
     That is Freight which was verified in this Stage, does not run there now, and was never rolled back from there.
     """
-    current = find_stage(lab, stage).freight_name
-    bad = {row.rolled_back_from for row in promotion_table(lab, stage) if row.rolled_back_from}
+    return good_before(find_stage(lab, stage), freight_table(lab), promotion_table(lab, stage))
+
+
+def good_before(stage: Stage, freight: FreightTable, promotions: Iterable[Promotion]) -> FreightTable:
+    """The same, of what was read before.
+
+    Args:
+        stage: The Stage.
+        freight: All Freight, newest first.
+        promotions: The Stage's Promotions.
+    """
+    bad = {row.rolled_back_from for row in promotions if row.rolled_back_from}
     return FreightTable(
         tuple(
-            freight
-            for freight in freight_table(lab)
-            if stage in freight.verified_in and freight.name != current and freight.name not in bad
+            item
+            for item in freight
+            if stage.stage in item.verified_in and item.name != stage.freight_name and item.name not in bad
         )
     )
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab
-from labkit.delivery.branches import Branch, Merge, commit_time
+from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, PROJECT, Lab
+from labkit.delivery.branches import Merge, commit_time
 from labkit.demo_app import app_page
 from labkit.deploy import build_feature, preview_branch, promote_freight, release_branch
 from labkit.errors import LabError
 from labkit.observability.events import read_events
 from labkit.progress import step
-from labkit.promotion import Freight, find_stage, freeze_table, freight_table, stage_table, verified_at
-from labkit.scenarios.story import Beginning, Fact, FactTable, Story, production_freight, seconds_between
+from labkit.promotion import find_stage, freeze_table, freight_table, stage_table, verified_at
+from labkit.scenarios.story import Beginning, Fact, FactTable, Story, built_from, production_freight, seconds_between
 from labkit.services.pods import runs_pods
 
 FEATURE = "gift wrapping"
@@ -38,7 +38,7 @@ def feature_story(lab: Lab, *, feature: str = FEATURE) -> Story:
         assert_announced(lab, PRODUCTION, feature)
     return Story(
         beginning,
-        feature_facts(lab, branch, merge, freight),
+        feature_facts(lab, merge),
         read_events(lab, since=beginning.began),
         stage_table(lab),
     )
@@ -73,41 +73,40 @@ def assert_announced(lab: Lab, stage: str, feature: str) -> str:
     return page.announcement
 
 
-def feature_facts(lab: Lab, branch: Branch, merge: Merge, freight: Freight) -> FactTable:
+def feature_facts(lab: Lab, merge: Merge) -> FactTable:
     """What the story has measured, from Git's times of commits and Kargo's times of verification.
 
     Args:
         lab: The lab.
-        branch: The feature's branch.
-        merge: Its pull request.
-        freight: The Freight of the release.
+        merge: The feature's pull request.
     """
-    committed, merged = commit_time(lab, branch.commit), commit_time(lab, merge.commit)
-    previews = {item.revision: item for item in freight_table(lab, project=PREVIEW_PROJECT)}
-    previewed = verified_at(lab, previews[branch.commit], PREVIEW, project=PREVIEW_PROJECT)
-    reached = [
-        Fact(
-            f"until {environment.name.upper()}",
-            seconds_between(merged, verified_at(lab, freight, environment.name)),
-            "s",
-            f"the pull request was merged → the release was verified in {environment.name}",
-        )
-        for environment in lab.environments
-    ]
+    committed, merged = commit_time(lab, merge.head), commit_time(lab, merge.commit)
+    previewed = _verified_at(lab, merge.head, PREVIEW, PREVIEW_PROJECT)
+    there = {environment.name: _verified_at(lab, merge.commit, environment.name) for environment in lab.environments}
+    way = "commit on the branch → verified in preview"
     return FactTable(
         (
-            Fact(
-                "until the preview",
-                seconds_between(committed, previewed),
-                "s",
-                "commit on the branch → verified in preview",
+            Fact("until the preview", seconds_between(committed, previewed), "s", way),
+            *(
+                Fact(
+                    f"until {stage.upper()}",
+                    seconds_between(merged, reached),
+                    "s",
+                    f"the pull request was merged → the release was verified in {stage}",
+                )
+                for stage, reached in there.items()
             ),
-            *reached,
             Fact(
                 "lead time",
-                seconds_between(committed, verified_at(lab, freight, PRODUCTION)),
+                seconds_between(committed, there[PRODUCTION]),
                 "s",
                 "commit on the branch → the release was verified in PROD",
             ),
         )
     )
+
+
+def _verified_at(lab: Lab, commit: str, stage: str, project: str = PROJECT) -> datetime | None:
+    """When Freight that was built from a commit was found good in a Stage; nothing where it was not."""
+    freight = built_from(freight_table(lab, project=project), commit)
+    return verified_at(lab, freight, stage, project=project) if freight else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import semver
+
 from labkit.config import HOTFIX, PRODUCTION, Lab
-from labkit.delivery.branches import Branch, commit_time
+from labkit.delivery.branches import commit_time, merge_commit
 from labkit.delivery.bugs import Bug
 from labkit.demo_app import try_markup
 from labkit.deploy import build_hotfix, ensure_bug, merge_hotfix, promote_freight
@@ -19,6 +21,7 @@ from labkit.promotion import (
     find_stage,
     freeze,
     freeze_table,
+    freight_table,
     hold,
     stage_table,
     unfreeze,
@@ -26,7 +29,7 @@ from labkit.promotion import (
     verified_at,
     wait_for_stage,
 )
-from labkit.scenarios.story import Beginning, Fact, FactTable, Story, production_freight, seconds_between
+from labkit.scenarios.story import Beginning, Fact, FactTable, Story, built_from, production_freight, seconds_between
 from labkit.services.pods import runs_pods
 
 REASON = "orders put markup on everybody's page"
@@ -67,7 +70,7 @@ def hotfix_story(lab: Lab, *, reason: str = REASON) -> Story:
     promote_freight(lab, _PRE, find_freight(lab, merged.name))
     return Story(
         beginning,
-        hotfix_facts(lab, branch, fix, merged),
+        hotfix_facts(lab, fix),
         read_events(lab, since=beginning.began),
         stage_table(lab),
     )
@@ -100,16 +103,22 @@ def assert_fixed(lab: Lab, stage: str, bug: Bug) -> None:
         raise LabError(f"{bug.bug} is still in {stage}", seen=found.shown)
 
 
-def hotfix_facts(lab: Lab, branch: Branch, fix: Freight, merged: Freight) -> FactTable:
+def hotfix_facts(lab: Lab, fix: Freight) -> FactTable:
     """What the story has measured, from Git's times of commits and Kargo's times of verification.
 
     Args:
         lab: The lab.
-        branch: The hotfix branch.
         fix: The Freight made by hand.
-        merged: The Freight of the release that the fix was merged into.
+
+    Raises:
+        LabError: That Freight has no build of a branch.
     """
-    committed = commit_time(lab, branch.commit)
+    commit = hotfix_commit(fix)
+    if not commit:
+        raise LabError(f"Freight {fix.alias} is no hotfix: all its versions are releases", seen=str(dict(fix.versions)))
+    committed = commit_time(lab, commit)
+    merge = merge_commit(lab, commit)
+    merged = built_from(freight_table(lab), merge) if merge else None
     ways = (
         ("until tested", fix, HOTFIX, "verified in hotfix"),
         ("until PRE", fix, _PRE, "verified in pre"),
@@ -120,10 +129,18 @@ def hotfix_facts(lab: Lab, branch: Branch, fix: Freight, merged: Freight) -> Fac
         tuple(
             Fact(
                 what,
-                seconds_between(committed, verified_at(lab, freight, stage)),
+                seconds_between(committed, verified_at(lab, freight, stage) if freight else None),
                 "s",
                 f"the fix was committed → {end}",
             )
             for what, freight, stage, end in ways
         )
     )
+
+
+def hotfix_commit(freight: Freight) -> str:
+    """The commit of a branch that one of a Freight's images was built from; empty where all are releases."""
+    for tier, version in freight.versions.items():
+        if semver.Version.is_valid(version) and semver.Version.parse(version).prerelease:
+            return freight.revisions.get(tier, "")
+    return ""

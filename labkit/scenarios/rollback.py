@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -39,6 +39,7 @@ DEFECT = "failing-names"
 ALERT = "AppRequestsFail"
 _STAGE = "prod"
 _GATE = "error-rate"
+_AFTERMATH = timedelta(minutes=5)
 _FAILED_REQUESTS = f'sum(traffic_requests_total{{environment="{_STAGE}", outcome!="ok"}}) or vector(0)'
 _ALL_REQUESTS = f'sum(traffic_requests_total{{environment="{_STAGE}"}})'
 
@@ -77,7 +78,7 @@ def rollback_story(lab: Lab, *, defect: str = DEFECT) -> Story:
     fixed = promote_freight(lab, _STAGE, fixed)
     return Story(
         beginning,
-        rollback_facts(lab, broken, fixed),
+        rollback_facts(lab, broken),
         read_events(lab, since=beginning.began),
         stage_table(lab),
     )
@@ -111,31 +112,33 @@ def begin_rollback(lab: Lab, defect: str = DEFECT) -> Beginning:
     return Beginning(began, stage.freight, stage.freight_name, taken_back)
 
 
-def rollback_facts(lab: Lab, broken: Freight, fixed: Freight) -> FactTable:
+def rollback_facts(lab: Lab, broken: Freight) -> FactTable:
     """What the story has measured, from what others have recorded.
 
     Args:
         lab: The lab.
         broken: The Freight that PROD went back from.
-        fixed: The Freight with the fix, which PROD runs.
 
     Raises:
-        LabError: PROD has not gone through all of it; or Kargo, Gitea, Prometheus or the pager does not answer.
+        LabError: PROD has not gone back from it; or Kargo, Gitea, Prometheus or the pager does not answer.
     """
     promotions = [row for row in promotion_table(lab, _STAGE) if row.phase == "Succeeded"]
     bad = _newest((row for row in promotions if row.freight_name == broken.name), f"brought Freight {broken.alias}")
     undone = _newest(
         (row for row in promotions if row.rolled_back_from == broken.name), f"took it back from Freight {broken.alias}"
     )
-    minutes = (datetime.now(UTC) - bad.created).total_seconds() / 60
+    # The alert may last longer than the rollback.
+    until = undone.finished + _AFTERMATH
+    minutes = (until - bad.created).total_seconds() / 60
     counted = [
-        ranged(lab, query, minutes, step_seconds=1).set_index("time")["value"]
+        ranged(lab, query, minutes, step_seconds=1, until=until).set_index("time")["value"]
         for query in (_FAILED_REQUESTS, _ALL_REQUESTS)
     ]
+    fixed = min((row for row in promotions if row.created > undone.finished), key=lambda row: row.created, default=None)
     return FactTable(
         (
             *incident_facts(bad, undone, notice_table(lab), *counted),
-            lead_time(read_deployments(lab), broken.name, fixed.name),
+            lead_time(read_deployments(lab), broken.name, fixed.freight_name if fixed else ""),
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from labkit.config import PRODUCTION, Lab
 from labkit.errors import LabError
 from labkit.observability.events import EventTable
 from labkit.promotion import Freight, StageTable, find_freight, find_stage
-from labkit.tables import Record, Table
+from labkit.tables import Record, Table, plain
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +56,12 @@ def seconds_between(begin: datetime | None, end: datetime | None) -> float:
     return round((end - begin).total_seconds(), 1) if begin and end else math.nan
 
 
+def built_from(freight: Iterable[Freight], commit: str) -> Freight | None:
+    """The first Freight with an image that was built from a commit; nothing where there is none."""
+    found = (item for item in freight if commit in item.revisions.values())
+    return min(found, key=lambda item: item.created, default=None)
+
+
 class FactTable(Table[Fact]):
     """The measured facts of a story."""
 
@@ -74,7 +81,7 @@ def production_freight(lab: Lab) -> Freight:
     return find_freight(lab, prod.freight_name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Story:
     """A story that was told to its end.
 
@@ -101,3 +108,9 @@ class Story:
 
     def __rich__(self) -> Group:
         return Group(self.events, "", self.facts, "", self.left)
+
+    def __repr__(self) -> str:
+        return plain(self)
+
+    def _repr_html_(self) -> str:
+        return "".join(table._repr_html_() for table in (self.events, self.facts, self.left))

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from labkit.errors import UsageError
+from labkit.settings_file import read_settings
 
 
 @dataclass(frozen=True)
@@ -42,19 +40,19 @@ def load_settings(path: Path) -> Settings:
     Raises:
         UsageError: It cannot be read, or a value is missing or senseless.
     """
-    try:
-        data: Any = yaml.safe_load(path.read_text())
-        crowds = tuple(
-            Crowd(
-                str(item["name"]),
-                str(item["url"]),
-                float(item["requestsPerSecond"]),
-                tuple(map(str, item["customers"])),
-            )
-            for item in data["environments"]
+    return read_settings(path, "the traffic", _settings)
+
+
+def _settings(data: Any) -> Settings:
+    crowds = tuple(
+        Crowd(
+            str(item["name"]),
+            str(item["url"]),
+            float(item["requestsPerSecond"]),
+            tuple(map(str, item["customers"])),
         )
-        if not all(crowd.requests_per_second > 0 and crowd.customers for crowd in crowds):
-            raise ValueError("a rate is not above 0, or there are no customers")
-        return Settings(int(data["port"]), crowds)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} does not configure the traffic", seen=f"{type(error).__name__}: {error}") from error
+        for item in data["environments"]
+    )
+    if not all(crowd.requests_per_second > 0 and crowd.customers for crowd in crowds):
+        raise ValueError("a rate is not above 0, or there are no customers")
+    return Settings(int(data["port"]), crowds)

@@ -76,7 +76,17 @@ def test_the_report_is_one_small_file_that_needs_no_other(report, page):
 
 
 def test_the_reports_contents_lead_to_its_sections(page):
-    assert {"state", "pipeline", "drift", "versions", "promotions", "latencies", "delivery", "incidents"} < page.links
+    assert {
+        "state",
+        "pipeline",
+        "drift",
+        "versions",
+        "promotions",
+        "latencies",
+        "delivery",
+        "incidents",
+        "stories",
+    } < page.links
     assert page.links <= page.anchors
 
 

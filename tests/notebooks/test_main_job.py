@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import pytest
-from _labkit import rollout_state
+from _labkit import labkit, rollout_state
+from _notebooks import FILES, only_reads
 
-from labkit.checks import check, seed_versions
+from labkit.checks import NotYet, check, seed_versions, solution
 from labkit.config import Lab
 from labkit.demo_app import app_page
 from labkit.kubectl import kubectl
@@ -107,11 +110,6 @@ def test_commands_shown_in_the_notebooks_work_in_a_shell(shell: dict[str, str], 
     assert run(shlex.split(command), env=shell).strip()
 
 
-@pytest.mark.parametrize("name", ["clusters", "argocd", "repos", "kargo", "ci", "versions", "branches", "verified"])
-def test_checks_hold_after_the_main_job(lab: Lab, name: str) -> None:
-    assert check(lab, name).found
-
-
 @pytest.fixture
 def in_the_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal in which the lab is the one that commands mean."""
@@ -152,6 +150,14 @@ def test_comparing_the_environments_draws_what_was_measured(lab: Lab) -> None:
     names = {trace.get("name") for trace in drawn}
     assert len(figures) == 9
     assert {environment.name for environment in lab.environments} <= names, names
+
+
+@pytest.mark.usefixtures("in_the_lab")
+@pytest.mark.parametrize("file", [file for file in FILES if only_reads(file)], ids=lambda file: file.stem)
+def test_what_only_reads_finds_what_is_stored(file: Path) -> None:
+    nbval = ("--nbval", "--nbval-cell-timeout=120", "-p", "no:cacheprovider")
+    shown = run([PYTHON, "-m", "pytest", *nbval, file], timeout=300)
+    assert "passed" in shown
 
 
 @pytest.mark.usefixtures("in_the_lab")
@@ -199,3 +205,46 @@ def test_a_hotfix_reaches_prod_without_dev_and_then_the_main_line(lab: Lab) -> N
     assert record["pull_request"]["merged_by"] == "release-manager"
     for name in ("hotfixed", "fix-in-main-line", "answers"):
         assert check(lab, name).found
+
+
+def test_the_report_tells_what_each_story_took(lab: Lab, tmp_path: Path) -> None:
+    told = labkit(lab, "scenario", "told", "--output", "json").json
+    assert {row["story"] for row in told} == {"feature", "hotfix"}, "the notebooks that this lab has seen"
+    done = labkit(lab, "report", "--output", str(tmp_path / "report.html"))
+    assert done.code == 0, done
+    section = (tmp_path / "report.html").read_text().partition('<h2 id="stories">')[2].partition("</section>")[0]
+    for row in told:
+        assert html.escape(row["about"]) in section
+        for fact in row["facts"]["rows"]:
+            assert fact["value"] > 0, fact
+            assert f">{fact['value']:g}</td>" in section, fact
+
+
+@pytest.fixture
+def stages_as_they_were(lab: Lab, shell: dict[str, str]) -> Iterator[None]:
+    """What an exercise changes about the Stages is taken back."""
+    where = ["kubectl", "--context", "gitops-dev", "-n", "demo-app"]
+    known = json.loads(run([*where, "get", "stages", "-o", "json"], env=shell))["items"]
+    yield
+    for item in json.loads(run([*where, "get", "stages", "-o", "json"], env=shell))["items"]:
+        name = item["metadata"]["name"]
+        if name not in [stage["metadata"]["name"] for stage in known]:
+            run([*where, "delete", "stage", name], env=shell)
+    for stage in known:
+        patch = json.dumps({"spec": {"verification": stage["spec"]["verification"]}})
+        run([*where, "patch", "stage", stage["metadata"]["name"], "--type", "merge", "--patch", patch], env=shell)
+
+
+def _solved(lab: Lab, name: str) -> str:
+    try:
+        return check(lab, name).found
+    except NotYet:
+        return ""
+
+
+@pytest.mark.usefixtures("stages_as_they_were")
+@pytest.mark.parametrize("name", ["exercise-stricter-gate", "exercise-fourth-stage", "exercise-two-regions"])
+def test_an_exercise_is_not_done_until_its_solution_was_carried_out(lab: Lab, shell: dict[str, str], name: str) -> None:
+    assert not _solved(lab, name)
+    run(["bash", "-c", solution(name)], env=shell)
+    assert wait_for(f"{name} to be solved", lambda: _solved(lab, name), timeout=30)

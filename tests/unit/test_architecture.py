@@ -20,6 +20,7 @@ LAYERS = {
         "labkit.notebook",
         "labkit.runner",
         "labkit.checks",
+        "labkit.pipeline",
         "labkit.report",
     ),
     "stories told with the verbs": ("labkit.scenarios",),
@@ -56,6 +57,7 @@ LAYERS = {
         "labkit.progress",
         "labkit.quantities",
         "labkit.rules",
+        "labkit.settings_file",
         "labkit.tables",
         "labkit.templates",
         "labkit.theme",
@@ -77,10 +79,16 @@ DEFERRED = {
     ("labkit.cli.lab", "labkit.runner"): "papermill takes longer to import than all else together",
     ("labkit.cli.observability", "labkit.observability.logs"): "so does pandas, and most commands do without",
     ("labkit.cli.reports", "labkit.report"): "so do pandas and plotly",
+    ("labkit.cli.board", "labkit.pipeline.page"): "so do ipywidgets and Voilà",
     ("labkit.cli.lab", "labkit.checks"): "pandas, again",
+    ("labkit.progress", "IPython.display"): "a command line does without, and starts faster",
+    (
+        "labkit.delivery.oci",
+        "labkit.delivery.registry_client",
+    ): "oras builds grammars as it is imported: two seconds",
     **{
         ("labkit.cli.scenarios", f"labkit.scenarios.{name}"): "pandas, too"
-        for name in ("feature", "hotfix", "rollback")
+        for name in ("feature", "hotfix", "rollback", "told")
     },
 }
 

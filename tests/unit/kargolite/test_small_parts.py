@@ -145,5 +145,5 @@ def test_the_configuration_is_read(tmp_path):
 def test_a_wrong_configuration_is_named(tmp_path, change):
     file = tmp_path / "config.yaml"
     file.write_text(CONFIGURATION.replace(*change))
-    with pytest.raises(UsageError, match=r"config\.yaml is no kargolite configuration"):
+    with pytest.raises(UsageError, match=r"config\.yaml does not configure kargolite"):
         load_settings(file)
