@@ -297,8 +297,12 @@ class Lab(Record):
 
     def _lines(self) -> list[tuple[str, str]]:
         """What was chosen, and what it is made of; the rest is data that all labs share."""
-        chosen = [(name, str(value)) for name, value in asdict(self.settings).items() if name != "extras"]
-        extras = [("with", ", ".join(self.settings.extras))] if self.settings.extras else []
+        every = ("provider", "port_base", "kargo", "pods", "traffic")
+        chosen = [(name, str(getattr(self.settings, name))) for name in every]
+        more = {"with": self.settings.extras, "without": self.settings.without}
+        extras = [(name, ", ".join(items)) for name, items in more.items() if items]
+        contexts = ", ".join(f"{name} {context}" for name, context in self.settings.existing.contexts.items())
+        extras += [("contexts", contexts)] if contexts else []
         clusters = ", ".join(environment.context for environment in self.environments)
         made = "made" if self.home.is_lab else "not made yet"
         named = [(name.replace("_", " "), value) for name, value in chosen]
