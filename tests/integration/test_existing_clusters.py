@@ -24,12 +24,13 @@ from labkit.install import install_into_clusters
 from labkit.kube import Kube
 from labkit.paths import LabHome
 from labkit.process import free_port_range
-from labkit.toolchain import find_tools
+from labkit.toolchain import ensure_tools, find_tools
 from labkit.wait import wait_for
 
 # Their charts are on the internet, and in no Go module.
 NOT_EVERYWHERE = ("gitea", "kube-prometheus-stack")
 WITHOUT = NOT_EVERYWHERE
+TOOLS = ("helm", "argocd-manifests", "argo-rollouts-manifests", "cert-manager-chart", "kargo-chart")
 SERVERS = {"pre": "https://10.0.0.2:6443", "prod": "https://10.0.0.3:6443"}
 CONTEXTS = {"dev": "gitops-dev", "pre": "gitops-pre", "prod": "gitops-prod"}
 MINE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}, "data": {"of": "somebody"}}
@@ -84,6 +85,8 @@ class Clusters:
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
     """Three clusters, bare but for something of their owner's."""
+    # Beforehand: a command that builds them first could take longer than a command may here.
+    ensure_tools(TOOLS)
     with lab_of_its_own(tmp_path_factory.mktemp("somebody")) as owner, pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_KARGO", "auto")
         done = labkit(owner, "clusters", "create", "--pods", "simulated")
