@@ -375,4 +375,5 @@ def run(notebooks: tuple[str, ...]) -> None:
         install.ensure_programs(lab)
         folder = run_notebooks(lab, names)
     out.print(f"Executed notebooks and report: {folder}")
-    out.print(lab_urls(load_lab()))
+    if not lab.settings.in_cluster:
+        out.print(lab_urls(load_lab()))
