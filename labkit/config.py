@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -15,7 +15,7 @@ from labkit.errors import LabError, UsageError
 from labkit.paths import DATA, LabHome, lab_home
 from labkit.tables import Record
 
-PROVIDERS = ("kwok",)
+PROVIDERS = ("kwok", "minikube", "existing")
 ENGINES = ("auto", "kargo", "kargolite")
 PODS = ("process", "simulated")
 TRAFFIC = ("steady", "none")
@@ -121,6 +121,26 @@ class Limits:
     service_seconds: int
     promotion_seconds: int
     build_seconds: int
+    install_seconds: int
+
+
+@dataclass(frozen=True)
+class MinikubeRules:
+    """How minikube makes clusters.
+
+    Attributes:
+        kubernetes: The version of Kubernetes.
+        least_cpus: Of a node.
+        least_memory: Of a node, as Kubernetes writes it.
+        drivers: Drivers that can put the clusters on one network, and the command that says whether one is there.
+        start_seconds: How long a cluster's start may take.
+    """
+
+    kubernetes: str
+    least_cpus: int
+    least_memory: str
+    drivers: Mapping[str, tuple[str, ...]]
+    start_seconds: int
 
 
 @dataclass(frozen=True)
@@ -172,8 +192,43 @@ class Pager:
 
 
 @dataclass(frozen=True)
+class Existing:
+    """Clusters that are there already.
+
+    Attributes:
+        kubeconfig: The file with their contexts.
+        contexts: For each environment its context in that file.
+        servers: For an environment the address that pods of gitops-dev reach its API server at, where it is not the
+            kubeconfig's.
+        confirmed: Contexts that the lab may be installed into though they look like somebody's production.
+    """
+
+    kubeconfig: str = ""
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    servers: Mapping[str, str] = field(default_factory=dict)
+    confirmed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Minikube:
+    """Clusters that minikube makes.
+
+    Attributes:
+        driver: minikube's driver; empty where minikube chooses.
+        scale: What the sizes of the environments are multiplied with.
+    """
+
+    driver: str = ""
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Settings:
-    """What was chosen when a lab was created; kept in `$LABKIT_HOME/lab.yaml`. `extras` may be added to later."""
+    """What was chosen when a lab was created; kept in `$LABKIT_HOME/lab.yaml`.
+
+    `extras` and `existing.confirmed` may be added to later. `without` names what is not installed into clusters that
+    are not embedded.
+    """
 
     provider: str
     port_base: int
@@ -181,6 +236,14 @@ class Settings:
     pods: str
     traffic: str
     extras: tuple[str, ...] = ()
+    existing: Existing = field(default_factory=Existing)
+    minikube: Minikube = field(default_factory=Minikube)
+    without: tuple[str, ...] = ()
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether everything is installed into the clusters, rather than run beside them on this machine."""
+        return self.provider != "kwok"
 
 
 class Choices(TypedDict, total=False):
@@ -193,6 +256,10 @@ class Choices(TypedDict, total=False):
         pods: Whether pods that ask for it run as processes (`process`), or all are simulated (`simulated`).
         traffic: Whether there is traffic to the demo app (`steady` or `none`).
         extras: What the lab has that not every lab has (`grafana`); added to what it has of them.
+        existing: The clusters that are there already.
+        minikube: How minikube makes clusters.
+        without: What is not installed into clusters that are not embedded.
+        confirmed: Contexts that are confirmed; added to those that were before.
     """
 
     provider: str | None
@@ -201,6 +268,10 @@ class Choices(TypedDict, total=False):
     pods: str | None
     traffic: str | None
     extras: tuple[str, ...] | None
+    existing: Existing | None
+    minikube: Minikube | None
+    without: tuple[str, ...] | None
+    confirmed: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,6 +285,7 @@ class Lab(Record):
     releases: tuple[Release, ...]
     people: Mapping[str, str]
     limits: Limits
+    minikube: MinikubeRules
     pods: PodRules
     acceptance: str
     traffic: Mapping[str, Traffic]
@@ -225,8 +297,12 @@ class Lab(Record):
 
     def _lines(self) -> list[tuple[str, str]]:
         """What was chosen, and what it is made of; the rest is data that all labs share."""
-        chosen = [(name, str(value)) for name, value in asdict(self.settings).items() if name != "extras"]
-        extras = [("with", ", ".join(self.settings.extras))] if self.settings.extras else []
+        every = ("provider", "port_base", "kargo", "pods", "traffic")
+        chosen = [(name, str(getattr(self.settings, name))) for name in every]
+        more = {"with": self.settings.extras, "without": self.settings.without}
+        extras = [(name, ", ".join(items)) for name, items in more.items() if items]
+        contexts = ", ".join(f"{name} {context}" for name, context in self.settings.existing.contexts.items())
+        extras += [("contexts", contexts)] if contexts else []
         clusters = ", ".join(environment.context for environment in self.environments)
         made = "made" if self.home.is_lab else "not made yet"
         named = [(name.replace("_", " "), value) for name, value in chosen]
@@ -243,6 +319,22 @@ class Lab(Record):
                 return environment
         known = ", ".join(environment.name for environment in self.environments)
         raise UsageError(f"There is no environment {name!r}", todo=f"use one of: {known}")
+
+    def assert_embedded(self, what: str) -> None:
+        """Refuse what needs the lab's own services on this machine.
+
+        Args:
+            what: What needs them, within a sentence.
+
+        Raises:
+            LabError: The lab's clusters are not embedded.
+        """
+        if self.settings.in_cluster:
+            raise LabError(
+                f"With provider {self.settings.provider!r} there is no {what}",
+                seen="what serves the lab runs inside its clusters, and labkit does not deliver through it yet",
+                todo="`labkit setup`, `labkit status` and `labkit uninstall` are what works there",
+            )
 
     @property
     def control(self) -> Environment:
@@ -338,6 +430,7 @@ class Lab(Record):
     @property
     def registry(self) -> str:
         """Host and port of the image registry (Gitea's)."""
+        self.assert_embedded("Gitea on this machine")
         return f"127.0.0.1:{self.port('gitea')}"
 
     def image(self, tier: str) -> str:
@@ -384,7 +477,49 @@ def _checked(settings: Settings, source: str) -> Settings:
             raise UsageError(f"{source}: {name} {value!r} is not known", todo=f"use one of: {', '.join(known)}")
     if not 1024 <= settings.port_base <= 65000:
         raise UsageError(f"{source}: port base {settings.port_base} is not between 1024 and 65000")
+    if settings.in_cluster and settings.kargo == "kargolite":
+        raise UsageError(
+            f"{source}: kargolite runs beside embedded clusters only, not with provider {settings.provider!r}",
+            todo="set LABKIT_KARGO=auto: Kargo is installed from its chart",
+        )
+    if settings.provider == "existing":
+        _check_contexts(settings.existing, source)
+    if not 0 < settings.minikube.scale <= 4:
+        raise UsageError(f"{source}: scale {settings.minikube.scale:g} is not between 0 and 4")
     return settings
+
+
+def _check_contexts(existing: Existing, source: str) -> None:
+    names = [item["name"] for item in _data()["environments"]]
+    todo = "`labkit init --provider existing " + " ".join(f"--context {name}=CONTEXT" for name in names) + "`"
+    missing = [name for name in names if name not in existing.contexts]
+    if missing:
+        raise UsageError(f"{source}: provider 'existing' needs a context for {', '.join(missing)}", todo=todo)
+    unknown = sorted({*existing.contexts, *existing.servers} - set(names))
+    if unknown:
+        raise UsageError(f"{source}: there is no environment {', '.join(unknown)}", todo=todo)
+    if len(set(existing.contexts.values())) < len(names):
+        raise UsageError(
+            f"{source}: each environment needs a cluster of its own",
+            seen=", ".join(f"{name}={context}" for name, context in existing.contexts.items()),
+            todo=todo,
+        )
+
+
+def _text_mapping(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for item in value.items() for text in item):
+        raise TypeError(f"{value!r} is not names with texts")
+    return value
+
+
+def _existing(values: Mapping[str, Any]) -> Existing:
+    found = Existing(**values)
+    return replace(
+        found,
+        contexts=_text_mapping(found.contexts),
+        servers=_text_mapping(found.servers),
+        confirmed=tuple(found.confirmed),
+    )
 
 
 def _asked_by_environment() -> dict[str, Any]:
@@ -402,6 +537,10 @@ def _asked_by_environment() -> dict[str, Any]:
     return {key: value for key, value in asked.items() if value}
 
 
+def _required() -> list[Field[Any]]:
+    return [item for item in fields(Settings) if item.default is MISSING and item.default_factory is MISSING]
+
+
 def load_settings(home: LabHome) -> Settings:
     """The lab's settings: those it was created with, else the environment's, else the defaults."""
     if home.is_lab:
@@ -409,13 +548,18 @@ def load_settings(home: LabHome) -> Settings:
             values = yaml.safe_load(home.settings.read_bytes())
             if type(values["port_base"]) is not int:
                 raise TypeError(f"port_base is {values['port_base']!r}, not a number")
-            extras = tuple(values.get("extras", ()))
-            return _checked(Settings(**{**values, "extras": extras}), str(home.settings))
+            read = {
+                "extras": tuple(values.get("extras", ())),
+                "existing": _existing(values.get("existing", {})),
+                "minikube": Minikube(**values.get("minikube", {})),
+                "without": tuple(values.get("without", ())),
+            }
+            return _checked(Settings(**{**values, **read}), str(home.settings))
         except (TypeError, ValueError, KeyError, yaml.YAMLError) as error:
             raise LabError(
                 f"{home.settings} is not the settings of a lab",
                 seen=str(error),
-                todo=f"give it the lines {', '.join(f'`{field.name}: …`' for field in fields(Settings))}",
+                todo=f"give it the lines {', '.join(f'`{item.name}: …`' for item in _required())}",
             ) from error
     defaults = Settings(provider="kwok", port_base=_data()["portBase"], kargo="auto", pods="process", traffic="steady")
     return _checked(replace(defaults, **_asked_by_environment()), "The environment")
@@ -429,8 +573,8 @@ def asked_for(lab: Lab, **choices: Unpack[Choices]) -> Lab:
         **choices: What is asked for; the rest stays.
 
     Raises:
-        UsageError: A value is not known, or differs from what the existing lab was created with (extras may be
-            added); or the folder can be no lab's.
+        UsageError: A value is not known, or differs from what the existing lab was created with (extras and
+            confirmed contexts may be added); or the folder can be no lab's.
     """
     if lab.home.objection:
         raise UsageError(
@@ -442,14 +586,21 @@ def asked_for(lab: Lab, **choices: Unpack[Choices]) -> Lab:
     asked = {**by_environment, **given}
     extras = (*lab.settings.extras, *by_environment.get("extras", ()), *given.get("extras", ()))
     asked["extras"] = tuple(dict.fromkeys(extras))
+    confirmed = (*lab.settings.existing.confirmed, *asked.pop("confirmed", ()))
+    asked["existing"] = replace(asked.get("existing", lab.settings.existing), confirmed=tuple(dict.fromkeys(confirmed)))
     wanted = _checked(replace(lab.settings, **asked), "Your choice")
-    if lab.home.is_lab and replace(wanted, extras=lab.settings.extras) != lab.settings:
+    if lab.home.is_lab and _fixed(wanted) != _fixed(lab.settings):
         raise UsageError(
             f"The lab in {lab.home.root} was created with {lab.settings}",
             seen=f"asked for {wanted}",
             todo="`labkit down --purge` first, or set LABKIT_HOME to another folder",
         )
     return replace(lab, settings=wanted)
+
+
+def _fixed(settings: Settings) -> Settings:
+    """What cannot be chosen anew for a lab that is there."""
+    return replace(settings, extras=(), existing=replace(settings.existing, confirmed=()))
 
 
 def choose(lab: Lab, **choices: Unpack[Choices]) -> Lab:
@@ -496,6 +647,14 @@ def load_lab(home: LabHome | str | Path | None = None) -> Lab:
             service_seconds=limits["serviceSeconds"],
             promotion_seconds=limits["promotionSeconds"],
             build_seconds=limits["buildSeconds"],
+            install_seconds=limits["installSeconds"],
+        ),
+        minikube=MinikubeRules(
+            kubernetes=data["minikube"]["kubernetes"],
+            least_cpus=data["minikube"]["leastCpus"],
+            least_memory=data["minikube"]["leastMemory"],
+            drivers={name: tuple(command) for name, command in data["minikube"]["drivers"].items()},
+            start_seconds=data["minikube"]["startSeconds"],
         ),
         pods=PodRules(
             restarts=_back_off(data["pods"]["restartBackOff"]),

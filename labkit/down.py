@@ -12,6 +12,7 @@ import psutil
 from labkit.clusters import provider
 from labkit.config import Lab
 from labkit.errors import LabError
+from labkit.incluster import uninstall
 from labkit.process import running_processes
 from labkit.progress import step
 from labkit.services.pods import end_pods, pod_processes
@@ -35,12 +36,15 @@ def lab_processes(lab: Lab) -> list[psutil.Process]:
 def down(lab: Lab, *, purge: bool = False) -> None:
     """Stop every process of the lab; with `purge`, delete its folder too.
 
+    Clusters that were there before the lab are not stopped: with `purge`, what was installed into them is taken out.
+
     Args:
         lab: The lab.
         purge: Delete `$LABKIT_HOME`, clusters and all.
 
     Raises:
-        LabError: The folder is not a lab's: it is left alone.
+        LabError: The folder is not a lab's: it is left alone. Or a cluster does not answer that the lab is installed
+            in: the folder stays, for without it nobody would know what is the lab's there.
     """
     home = lab.home
     if home.is_empty:
@@ -53,8 +57,11 @@ def down(lab: Lab, *, purge: bool = False) -> None:
     with step("Stop the services"):
         Supervisor(lab).stop()
         end_pods(lab)
+    clusters = provider(lab)
+    if purge and not clusters.owned and home.is_lab:
+        # Before the folder goes: what marks the lab's objects is in it.
+        uninstall(lab)
     with step("Delete the clusters" if purge else "Stop the clusters"):
-        clusters = provider(lab)
         for environment in lab.environments:
             (clusters.delete if purge else clusters.stop)(environment)
     if purge:

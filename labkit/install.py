@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from labkit import clusters
+from labkit import clusters, incluster
 from labkit.clusters import ClusterTable
 from labkit.config import Lab
 from labkit.delivery.gitops import ensure_repos
+from labkit.errors import LabError
+from labkit.incluster import InstalledTable, LeftTable
 from labkit.observability.alerts import alert_rules
 from labkit.preflight import assert_machine
 from labkit.progress import step
@@ -33,7 +35,8 @@ from labkit.toolchain import Toolset, ensure_tools, link_into
 
 def ensure_programs(lab: Lab) -> Toolset:
     """Every program the lab needs, found, downloaded or built, and linked into `$LABKIT_HOME/bin`."""
-    tools = ensure_tools(extras=lab.settings.extras)
+    names = incluster.needed_tools(lab) if lab.settings.in_cluster else None
+    tools = ensure_tools(names, extras=lab.settings.extras)
     link_into(tools, lab.home.bin)
     return tools
 
@@ -46,6 +49,8 @@ def create_clusters(lab: Lab) -> ClusterTable:
     """
     assert_machine(lab)
     ensure_programs(lab)
+    if lab.settings.in_cluster:
+        return clusters.ensure_clusters(lab)
     with step("Create the clusters gitops-dev, gitops-pre and gitops-prod", expect=10):
         created = clusters.ensure_clusters(lab)
         ensure_people(lab)
@@ -56,6 +61,9 @@ def create_clusters(lab: Lab) -> ClusterTable:
 
 def start_clusters(lab: Lab) -> ClusterTable:
     """Start clusters that were stopped, and look after them again."""
+    _assert_owned(lab)
+    if lab.settings.in_cluster:
+        return clusters.start_clusters(lab)
     with step("Start the clusters", expect=10):
         started = clusters.start_clusters(lab)
         ensure_watchdog(lab)
@@ -65,6 +73,7 @@ def start_clusters(lab: Lab) -> ClusterTable:
 
 def stop_clusters(lab: Lab) -> ClusterTable:
     """Stop the clusters, keeping their state; nothing starts them again by itself."""
+    _assert_owned(lab)
     with step("Stop the clusters", expect=5):
         Supervisor(lab).stop_service(WATCHDOG)
         stop_pod_runners(lab)
@@ -73,10 +82,52 @@ def stop_clusters(lab: Lab) -> ClusterTable:
 
 def delete_clusters(lab: Lab) -> ClusterTable:
     """Delete the clusters with all that is in them, and stop the services that ran for them."""
+    _assert_owned(lab)
     with step("Delete the clusters", expect=10):
         Supervisor(lab).stop()
         end_pods(lab)
         return clusters.delete_clusters(lab)
+
+
+def _assert_owned(lab: Lab) -> None:
+    if not clusters.provider(lab).owned:
+        raise LabError(
+            "These clusters were there before the lab: it does not start, stop or delete them",
+            todo="`labkit uninstall` takes out what the lab has installed",
+        )
+
+
+def install_into_clusters(lab: Lab) -> InstalledTable:
+    """Everything that runs inside clusters which are not embedded.
+
+    Returns:
+        What is installed now, and what answers.
+
+    Raises:
+        LabError: The clusters are embedded; or see `labkit.incluster.install`.
+    """
+    if not lab.settings.in_cluster:
+        raise LabError("Into embedded clusters nothing is installed this way", todo="`labkit setup`")
+    return incluster.install(lab, _prepared)
+
+
+def _prepared(lab: Lab) -> Toolset:
+    """The lab's own contexts, and the programs, once it is known that they are of use."""
+    clusters.ensure_clusters(lab)
+    return ensure_programs(lab)
+
+
+def uninstall(lab: Lab) -> LeftTable:
+    """Take out of the clusters what the lab has installed into them.
+
+    Raises:
+        LabError: The clusters are embedded; or see `labkit.incluster.uninstall`.
+    """
+    if not lab.settings.in_cluster:
+        raise LabError(
+            "Nothing is installed into embedded clusters this way", todo="`labkit down --purge` deletes them"
+        )
+    return incluster.uninstall(lab)
 
 
 def install_argocd(lab: Lab) -> ServiceTable:
@@ -85,6 +136,7 @@ def install_argocd(lab: Lab) -> ServiceTable:
     Returns:
         The host processes that run now.
     """
+    lab.assert_embedded("running Argo CD on this machine")
     tools = ensure_programs(lab)
     with step("Start Gitea and three Argo CDs", expect=15), ThreadPoolExecutor() as pool:
         git = pool.submit(_ensure_git, lab, tools)
@@ -108,6 +160,7 @@ def install_kargo(lab: Lab) -> Engine:
     Returns:
         The engine that reconciles Kargo's resources, and why that one.
     """
+    lab.assert_embedded("running Kargo on this machine")
     tools = ensure_programs(lab)
     ensure_engine(lab)
     with step("Start Kargo, the analysis controllers and CI", expect=10):

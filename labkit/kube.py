@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,22 @@ from labkit.wait import wait_for
 FIELD_MANAGER = "labkit"
 UNREACHABLE = (urllib3.exceptions.HTTPError, ConnectionError, ApiException)
 
+log = logging.getLogger("labkit.kube")
+
 # What fails in the end is raised: its tries before that are not worth a line.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, order=True)
+class Kind:
+    """A kind of objects, its name in addresses and rights, and whether they live in namespaces."""
+
+    api_version: str
+    kind: str
+    resource: str
+    namespaced: bool
 
 
 class Kube:
@@ -49,15 +63,19 @@ class Kube:
                 seen=str(error),
                 todo="create the clusters: `labkit clusters create`",
             ) from error
+        as_user = as_user or _impersonated(kubeconfig, context)
         if as_user:
             self._api.set_default_header("Impersonate-User", as_user)
         self._dynamic: dynamic.DynamicClient | None = None
+        self._discovering = threading.Lock()
         self._cache = str(kubeconfig.parent / f".discovery-{context}.json")
 
     def _resource(self, api_version: str, kind: str) -> Any:
-        if self._dynamic is None:
-            self._dynamic = dynamic.DynamicClient(self._api, cache_file=self._cache)
-        return self._dynamic.resources.get(api_version=api_version, kind=kind)
+        # A kind that it does not know yet makes the client forget all of them for a moment.
+        with self._discovering:
+            if self._dynamic is None:
+                self._dynamic = dynamic.DynamicClient(self._api, cache_file=self._cache)
+            return self._dynamic.resources.get(api_version=api_version, kind=kind)
 
     @contextmanager
     def _asking(self, refusal: str) -> Iterator[None]:
@@ -81,6 +99,29 @@ class Kube:
             return bool(self.raw("/readyz", timeout=3) == "ok")
         except UNREACHABLE:
             return False
+
+    def probe(self, *, seconds: float) -> None:
+        """Ask for the version, and wait no longer than that.
+
+        Raises:
+            LabError: There is no answer, the credentials are refused, or it is no API server.
+        """
+        todo = (
+            "`kubectl --kubeconfig FILE --context CONTEXT version` asks the same; mend the kubeconfig, or name another"
+        )
+        try:
+            self._api.call_api(
+                *("/version", "GET"),
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=seconds,
+            )
+        except ApiException as error:
+            if error.status in (401, 403):
+                raise LabError(f"{self.context} refuses the credentials", seen=f"{error.status}", todo=todo) from error
+            raise LabError(f"{self.context} is no API server", seen=f"{error.status}", todo=todo) from error
+        except (*UNREACHABLE, OSError) as error:
+            raise LabError(f"{self.context} does not answer", seen=str(error).splitlines()[0], todo=todo) from error
 
     def raw(self, path: str, *, timeout: float = 10) -> str:
         """GET a path of the API server, such as `/readyz` or `/version`, as text."""
@@ -199,6 +240,58 @@ class Kube:
         except (NotFoundError, ResourceNotFoundError):
             return
 
+    def allowed(self, verb: str, group: str, resource: str, namespace: str = "") -> bool:
+        """Whether one may do this, as the API server sees it (`kubectl auth can-i`)."""
+        review = self.create(
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "metadata": {"name": ""},
+                "spec": {
+                    "resourceAttributes": {
+                        "verb": verb,
+                        "group": group,
+                        "resource": resource,
+                        **({"namespace": namespace} if namespace else {}),
+                    }
+                },
+            }
+        )
+        return bool(review["status"]["allowed"])
+
+    def is_namespaced(self, api_version: str, kind: str) -> bool:
+        """Whether objects of a kind live in namespaces.
+
+        Raises:
+            LabError: The API server does not know the kind.
+        """
+        try:
+            with self._asking(f"to say what {kind} is"):
+                return bool(self._resource(api_version, kind).namespaced)
+        except (NotFoundError, ResourceNotFoundError) as error:
+            raise LabError(f"{self.context} does not know {api_version} {kind}") from error
+
+    def kinds(self, *verbs: str) -> tuple[Kind, ...]:
+        """Every kind that the API server has now, each group's in its preferred version, that allows these verbs."""
+        with self._asking("to say which kinds it has"):
+            groups = json.loads(self.raw("/apis"))["groups"]
+            found = self._kinds_of("/api/v1", "v1", verbs)
+            for group in groups:
+                version = group["preferredVersion"]["groupVersion"]
+                try:
+                    found += self._kinds_of(f"/apis/{version}", version, verbs)
+                except ApiException as error:
+                    # An aggregated API whose server is down has no objects that could be listed.
+                    log.info("%s does not serve %s: %s", self.context, version, error.status)
+        return found
+
+    def _kinds_of(self, path: str, version: str, verbs: Iterable[str]) -> tuple[Kind, ...]:
+        return tuple(
+            Kind(version, item["kind"], item["name"], bool(item["namespaced"]))
+            for item in json.loads(self.raw(path))["resources"]
+            if "/" not in item["name"] and set(verbs) <= set(item["verbs"])
+        )
+
     def wait_for_crds(self, manifests: Iterable[Manifest], *, timeout: float = 30) -> None:
         """Wait until the API server serves these CustomResourceDefinitions."""
         for manifest in manifests:
@@ -211,6 +304,27 @@ class Kube:
                 lambda established: established == "True",
                 timeout=timeout,
             )
+
+
+def _impersonated(kubeconfig: Path, context: str) -> str:
+    """Whom a kubeconfig has one act as; the official client leaves that out, and would act with more rights.
+
+    Raises:
+        LabError: It names groups too, which are not passed on: nothing is done as somebody else than was meant.
+    """
+    content = yaml.safe_load(kubeconfig.read_text())
+    users = {item["context"].get("user") for item in content.get("contexts") or [] if item["name"] == context}
+    for item in content.get("users") or []:
+        user = item.get("user") or {}
+        if item["name"] in users and user.keys() & {"as-groups", "as-uid", "as-user-extra"}:
+            raise LabError(
+                f"{kubeconfig} has {context} act as somebody with groups of their own",
+                seen=f"{sorted(key for key in user if key.startswith('as'))}",
+                todo="give the context credentials of its own",
+            )
+        if item["name"] in users and user.get("as"):
+            return str(user["as"])
+    return ""
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""`labkit preflight`: can this machine carry the lab? Looks only, changes nothing."""
+"""`labkit preflight`: can this machine carry the lab, may clusters be installed into? Looks only, changes nothing."""
 
 from __future__ import annotations
 
@@ -6,31 +6,23 @@ import contextlib
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from labkit.clusters.minikube import SMALLER, MinikubeClusters, shortfall, this_host
 from labkit.config import Lab
 from labkit.down import lab_processes
 from labkit.errors import LabError
+from labkit.findings import Finding
+from labkit.incluster import assert_installable, examine
 from labkit.paths import cache_dir
 from labkit.process import OTHER_PORTS, taken_ports
 from labkit.services.kargo import choose_engine
-from labkit.tables import Record, Table
+from labkit.tables import Table
 from labkit.toolchain import find_tools
 
 GIB = 2**30
-
-
-@dataclass(frozen=True, repr=False)
-class Finding(Record):
-    """One thing that was looked at: `ok`, `note` (the lab works, but mind it) or `failed`."""
-
-    check: str
-    result: str
-    found: str
-    todo: str = ""
 
 
 class Preflight(Table[Finding]):
@@ -46,7 +38,9 @@ class Preflight(Table[Finding]):
 
 
 def preflight(lab: Lab) -> Preflight:
-    """Look at Python, git, memory, disk, ports and programs."""
+    """Look at Python, git, memory, disk, ports and programs; or at clusters that the lab is to be installed into."""
+    if lab.settings.in_cluster:
+        return Preflight((_python(), *(_minikube(lab) or examine(lab))))
     return Preflight(
         (
             _python(),
@@ -61,13 +55,15 @@ def preflight(lab: Lab) -> Preflight:
 
 
 def assert_machine(lab: Lab) -> None:
-    """Refuse a machine that cannot carry the lab, before anything is created.
+    """Refuse what cannot carry the lab, this machine or clusters that are there, before anything is changed.
 
     Raises:
         LabError: Names all that is missing, with the way out.
     """
-    runs = bool(lab_processes(lab))
-    findings = (_python(), _git(), _memory(lab, runs), _disk_for_lab(lab), _ports(lab), _kargo(lab))
+    if lab.settings.provider == "existing":
+        assert_installable(lab)
+        return
+    findings = (_python(), *_minikube(lab)) if lab.settings.in_cluster else _embedded(lab)
     failed = [finding for finding in findings if finding.result == "failed"]
     if failed:
         raise LabError(
@@ -75,6 +71,37 @@ def assert_machine(lab: Lab) -> None:
             seen="; ".join(f"{finding.check}: {finding.found}" for finding in failed),
             todo="; ".join(finding.todo for finding in failed),
         )
+
+
+def _embedded(lab: Lab) -> tuple[Finding, ...]:
+    """What must be there before the first program is fetched."""
+    runs = bool(lab_processes(lab))
+    return (_python(), _git(), _memory(lab, runs), _disk_for_lab(lab), _ports(lab), _kargo(lab))
+
+
+def _minikube(lab: Lab) -> tuple[Finding, ...]:
+    """What minikube needs for clusters that do not run yet; nothing where it is not asked for, or all of them run."""
+    if lab.settings.provider != "minikube":
+        return ()
+    clusters = MinikubeClusters(lab)
+    to_start = clusters.to_start()
+    if not to_start:
+        return ()
+    try:
+        driver = Finding("minikube's driver", "ok", clusters.driver())
+    except LabError as error:
+        driver = Finding("minikube's driver", "failed", error.seen or error.what, error.todo)
+    lacking = shortfall(lab, this_host(lab.home.root), to_start)
+    names = ", ".join(environment.context for environment in to_start)
+    room = Finding(
+        f"room for {names}",
+        "failed" if lacking else "ok",
+        "; ".join(lacking) or f"enough at scale {lab.settings.minikube.scale:g}",
+        SMALLER if lacking else "",
+    )
+    program = find_tools(["minikube"]).missing
+    found = "to be downloaded, or built from source" if program else "found"
+    return (driver, room, Finding("minikube", "note" if program else "ok", found))
 
 
 def _python() -> Finding:

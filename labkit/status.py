@@ -13,6 +13,7 @@ from rich.console import Group
 from labkit.clusters import ClusterTable, cluster_status, kube
 from labkit.config import APPLICATION, ARGOCD_NAMESPACE, NAMESPACE, Environment, Lab
 from labkit.errors import LabError
+from labkit.incluster import InstalledTable, installed_table
 from labkit.kube import UNREACHABLE
 from labkit.promotion import StageTable, stage_table
 from labkit.services.argocd import APPLICATION_API, application_state
@@ -62,6 +63,7 @@ class LabStatus:
         engine_why: Why that one.
         pods: What pods are.
         clusters: The clusters.
+        installed: What is installed into clusters that are not embedded.
         services: The host processes.
         applications: The Applications; none where Argo CD is not installed.
         stages: The Stages; none where Kargo is not installed.
@@ -72,6 +74,7 @@ class LabStatus:
     engine_why: str
     pods: str
     clusters: ClusterTable
+    installed: InstalledTable
     services: ServiceTable
     applications: ApplicationTable
     stages: StageTable
@@ -84,6 +87,7 @@ class LabStatus:
             "engine_why": self.engine_why,
             "pods": self.pods,
             "clusters": self.clusters.as_json(),
+            "installed": self.installed.as_json(),
             "services": self.services.as_json(),
             "applications": self.applications.as_json(),
             "stages": self.stages.as_json(),
@@ -94,6 +98,7 @@ class LabStatus:
         """Whether all clusters run, all services are healthy, all Applications and Stages are as they should be."""
         return (
             all(cluster.state == "running" for cluster in self.clusters)
+            and self.installed.healthy
             and all(service.healthy for service in self.services)
             and all((app.sync, app.health) == ("Synced", "Healthy") for app in self.applications)
             and all((stage.health, stage.verified) == ("Healthy", "True") for stage in self.stages)
@@ -104,7 +109,7 @@ class LabStatus:
         return f"{self.engine} ({self.engine_why})" if self.engine else "nothing yet"
 
     def __rich__(self) -> Group:
-        tables = (self.clusters, self.services, self.applications, self.stages)
+        tables = (self.clusters, self.installed, self.services, self.applications, self.stages)
         engine = f"Kargo's resources are reconciled by: {self._engine}"
         return Group(*(part for table in tables if table for part in (table, "")), engine, f"Pods: {self.pods}")
 
@@ -112,7 +117,7 @@ class LabStatus:
         return plain(self)
 
     def _repr_html_(self) -> str:
-        tables = (self.clusters, self.services, self.applications, self.stages)
+        tables = (self.clusters, self.installed, self.services, self.applications, self.stages)
         engine = (
             f"<p>Kargo's resources are reconciled by: <b>{html.escape(self._engine)}</b>.<br>Pods: {self.pods}.</p>"
         )
@@ -173,6 +178,7 @@ def lab_status(lab: Lab) -> LabStatus:
         engine_why=recorded.why if engine and recorded else "",
         pods=what_pods_are(lab),
         clusters=clusters,
+        installed=installed_table(lab) if lab.settings.in_cluster else InstalledTable(()),
         services=Supervisor(lab).status(),
         applications=application_table(lab),
         stages=stage_table(lab) if control_runs else StageTable(()),

@@ -55,6 +55,11 @@ def read_manifests(*files: Path) -> list[dict[str, Any]]:
     return [document for file in files for document in _documents(file.read_text())]
 
 
+def read_text_manifests(text: str) -> list[dict[str, Any]]:
+    """The Kubernetes objects in YAML that another program wrote."""
+    return _documents(text)
+
+
 # CustomResourceDefinitions are large: libyaml parses them eight times as fast, where PyYAML was built with it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

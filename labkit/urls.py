@@ -41,6 +41,7 @@ class AddressTable(Table[Address]):
 
 def lab_urls(lab: Lab) -> AddressTable:
     """The lab's addresses, with an account for each and the file that holds its password."""
+    lab.assert_embedded("page on this machine")
     secrets = lab.home.secrets
 
     def argocd(name: str, about: str) -> Address:

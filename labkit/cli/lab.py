@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -15,12 +16,25 @@ from labkit import clusters as lab_clusters
 from labkit import deploy as lab_deploy
 from labkit import install
 from labkit.cli.shared import cli, out, output, show
-from labkit.config import ENGINES, EXTRAS, PODS, PROVIDERS, TRAFFIC, Lab, asked_for, choose, load_lab
+from labkit.config import (
+    ENGINES,
+    EXTRAS,
+    PODS,
+    PROVIDERS,
+    TRAFFIC,
+    Existing,
+    Lab,
+    Minikube,
+    asked_for,
+    choose,
+    load_lab,
+)
 from labkit.delivery.defects import defect_table
 from labkit.delivery.schema_steps import schema_step_table
 from labkit.demo_app import schema_table
 from labkit.down import down as lab_down
 from labkit.errors import LabError
+from labkit.incluster import installations
 from labkit.lock import changing
 from labkit.preflight import assert_machine
 from labkit.preflight import preflight as lab_preflight
@@ -44,6 +58,15 @@ def _creating(**choices: Any) -> Iterator[Lab]:
         yield lab
 
 
+_confirm = click.option(
+    "--confirm",
+    "confirmed",
+    multiple=True,
+    metavar="CONTEXT",
+    help="Install into this context although it looks like somebody's production.",
+)
+
+
 def _creation(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--provider", type=click.Choice(PROVIDERS), help="Kind of clusters."),
@@ -52,9 +75,70 @@ def _creation(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--pods", type=click.Choice(PODS), help="What the demo app's pods are."),
         click.option("--traffic", type=click.Choice(TRAFFIC), help="Whether people use the demo app all the time."),
         click.option("--with", "extras", type=click.Choice(EXTRAS), multiple=True, help="Add it to the lab, for good."),
+        _confirm,
     ):
         command = option(command)
     return command
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, _, value in pairs:
+        if not name or not value:
+            raise click.BadParameter("give it as ENVIRONMENT=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+@cli.command()
+@click.option("--provider", type=click.Choice(PROVIDERS), required=True, help="Kind of clusters.")
+@click.option(
+    *("--context", "contexts"),
+    multiple=True,
+    callback=_pairs,
+    metavar="ENVIRONMENT=CONTEXT",
+    help="existing: the context of an environment's cluster.",
+)
+@click.option("--kubeconfig", default="~/.kube/config", show_default=True, help="existing: the file with the contexts.")
+@click.option(
+    *("--server", "servers"),
+    multiple=True,
+    callback=_pairs,
+    metavar="ENVIRONMENT=URL",
+    help="existing: the address of an API server from inside gitops-dev, where it is not the kubeconfig's.",
+)
+@click.option("--without", multiple=True, metavar="COMPONENT", help="What is not installed, for it is there already.")
+@click.option("--driver", default="", help="minikube: its driver.")
+@click.option("--scale", default=1.0, show_default=True, help="minikube: what sizes are multiplied with.")
+@_confirm
+@output
+def init(
+    provider: str,
+    contexts: dict[str, str],
+    kubeconfig: str,
+    servers: dict[str, str],
+    without: tuple[str, ...],
+    driver: str,
+    scale: float,
+    confirmed: tuple[str, ...],
+    output: str,
+) -> None:
+    """Choose the clusters of a lab; nothing is installed or started yet."""
+    lab = asked_for(
+        load_lab(),
+        provider=provider,
+        existing=Existing(kubeconfig, contexts, servers) if provider == "existing" else None,
+        minikube=Minikube(driver, scale) if provider == "minikube" else None,
+        without=without,
+        confirmed=confirmed,
+    )
+    if lab.settings.in_cluster:
+        installations(lab)
+    lab_clusters.provider(lab).check()
+    choose(lab)
+    if output == "json":
+        click.echo(json.dumps(asdict(lab.settings), indent=2))
+    else:
+        out.print(f"Kept in {lab.home.settings}. `labkit preflight` looks at the clusters, `labkit up` installs.")
 
 
 @cli.command()
@@ -62,6 +146,10 @@ def _creation(command: Callable[..., Any]) -> Callable[..., Any]:
 def up(**choices: Any) -> None:
     """Create the clusters and everything in and around them; what runs is left alone."""
     with _creating(**choices) as lab:
+        if lab.settings.in_cluster:
+            install.create_clusters(lab)
+            out.print(install.install_into_clusters(lab))
+            return
         engine = install.up(lab)
     out.print(f"Kargo's resources are reconciled by {engine.name}: {engine.why}.")
     out.print(lab_urls(lab))
@@ -72,8 +160,20 @@ def setup() -> None:
     """Install Gitea, Argo CD and Kargo in and around the clusters."""
     lab = load_lab()
     with changing(lab):
+        if lab.settings.in_cluster:
+            out.print(install.install_into_clusters(lab))
+            return
         engine = install.setup(lab)
     out.print(f"Kargo's resources are reconciled by {engine.name}: {engine.why}.")
+
+
+@cli.command()
+@output
+def uninstall(output: str) -> None:
+    """Take out of clusters that are not embedded what the lab has installed; shows what had to be left."""
+    lab = load_lab()
+    with changing(lab):
+        show(install.uninstall(lab), output)
 
 
 @cli.command()
@@ -275,4 +375,5 @@ def run(notebooks: tuple[str, ...]) -> None:
         install.ensure_programs(lab)
         folder = run_notebooks(lab, names)
     out.print(f"Executed notebooks and report: {folder}")
-    out.print(lab_urls(load_lab()))
+    if not lab.settings.in_cluster:
+        out.print(lab_urls(load_lab()))

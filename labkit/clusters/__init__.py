@@ -8,8 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from labkit.clusters.base import ClusterProvider, ClusterStatus, ClusterTable
+from labkit.clusters.existing import ExistingClusters
 from labkit.clusters.kubeconfig import write_kubeconfig
 from labkit.clusters.kwok import KwokClusters
+from labkit.clusters.look import reached
+from labkit.clusters.minikube import MinikubeClusters
 from labkit.config import Environment, Lab
 from labkit.kube import Kube
 
@@ -22,14 +25,30 @@ __all__ = [
     "ensure_clusters",
     "kube",
     "provider",
+    "reach",
     "start_clusters",
     "stop_clusters",
 ]
 
 
+_PROVIDERS: dict[str, Callable[[Lab], ClusterProvider]] = {
+    clusters.name: clusters for clusters in (KwokClusters, MinikubeClusters, ExistingClusters)
+}
+
+
 def provider(lab: Lab) -> ClusterProvider:
     """The lab's way to get clusters."""
-    return KwokClusters(lab)
+    return _PROVIDERS[lab.settings.provider](lab)
+
+
+def reach(lab: Lab, environment: Environment) -> Kube:
+    """The API server of an environment, asked whether it is there; nothing is started.
+
+    Raises:
+        LabError: It does not answer, or refuses the credentials.
+    """
+    clusters = provider(lab)
+    return reached(clusters.own_kubeconfig(environment), environment.context, clusters.access(environment))
 
 
 def kube(lab: Lab, environment: Environment, *, as_user: str = "") -> Kube:

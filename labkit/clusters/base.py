@@ -48,9 +48,18 @@ class ClusterTable(Table[ClusterStatus]):
 
 
 class ClusterProvider(Protocol):
-    """One way to get a cluster for an environment."""
+    """One way to get a cluster for an environment.
+
+    Attributes:
+        name: What it is called in `--provider`.
+        owned: Whether the clusters are the lab's own: to be started, stopped and deleted.
+    """
 
     name: str
+    owned: bool
+
+    def check(self) -> None:
+        """Refuse what was chosen for the lab where it cannot be; asks no cluster, and changes nothing."""
 
     def ensure(self, environment: Environment) -> None:
         """Create the cluster, or start or repair what is there; a no-op where it runs."""
@@ -78,6 +87,9 @@ class ClusterProvider(Protocol):
 
     def access(self, environment: Environment) -> Mapping[str, Any]:
         """The `cluster` and `user` entries of a kubeconfig for this cluster's administrator."""
+
+    def inner_server(self, environment: Environment) -> str:
+        """Address of the API server, as pods of another of the clusters reach it."""
 
     def processes(self, environment: Environment) -> Mapping[str, int]:
         """Pids of the host processes that this cluster consists of, by component."""

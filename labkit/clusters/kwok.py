@@ -14,9 +14,10 @@ from filelock import FileLock
 
 from labkit.clusters.base import ClusterStatus
 from labkit.clusters.kubeconfig import write_kubeconfig
+from labkit.clusters.look import observed
 from labkit.config import Environment, Lab
 from labkit.errors import LabError
-from labkit.kube import UNREACHABLE, Kube, conditions
+from labkit.kube import Kube, conditions
 from labkit.paths import DATA
 from labkit.process import LOOPBACK, MARK, OTHER_PORTS, assert_ports_free, end_processes, run, running_processes
 from labkit.quantities import quantity
@@ -44,7 +45,6 @@ PORTS = {
     "kube-scheduler": ("scheduler",),
     "kwok-controller": ("kwok",),
 }
-GIB = 2**30
 
 
 class KwokClusters:
@@ -54,6 +54,7 @@ class KwokClusters:
     """
 
     name = "kwok"
+    owned = True
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -132,6 +133,9 @@ class KwokClusters:
             },
             todo=OTHER_PORTS,
         )
+
+    def check(self) -> None:
+        """What was chosen for the lab is all there is to choose."""
 
     def ensure(self, environment: Environment) -> None:
         """Create the cluster, or start or repair what is there; a no-op where it runs."""
@@ -251,6 +255,10 @@ class KwokClusters:
         for file in self._root.glob(f"*{environment.context}.*"):
             file.unlink()
 
+    def inner_server(self, environment: Environment) -> str:
+        """The address on this machine: pods that run as processes are on it too."""
+        return f"https://{LOOPBACK}:{self._lab.port('apiserver', environment)}"
+
     def access(self, environment: Environment) -> Mapping[str, Any]:
         """The `cluster` and `user` entries of a kubeconfig for this cluster's administrator."""
         pki = self._folder(environment) / "pki"
@@ -260,7 +268,7 @@ class KwokClusters:
 
         return {
             "cluster": {
-                "server": f"https://{LOOPBACK}:{self._lab.port('apiserver', environment)}",
+                "server": self.inner_server(environment),
                 "certificate-authority-data": data("ca.crt"),
             },
             "user": {
@@ -277,24 +285,9 @@ class KwokClusters:
         down = self.down(environment)
         if len(down) == len(COMPONENTS):
             return replace(absent, state="stopped", down=down)
-        server = f"https://{LOOPBACK}:{self._lab.port('apiserver', environment)}"
+        known = replace(absent, server=self.inner_server(environment), down=down)
         try:
             kube = self._kube(environment)
-            nodes = kube.list("v1", "Node")
-            version = kube.version()
-        except (*UNREACHABLE, LabError):
-            return replace(absent, state="degraded", server=server, down=down)
-        ready = sum(conditions(node).get("Ready") == "True" for node in nodes)
-        capacity = [node["status"].get("capacity", {}) for node in nodes]
-        healthy = not down and nodes and ready == len(nodes)
-        return replace(
-            absent,
-            state="running" if healthy else "degraded",
-            version=version,
-            server=server,
-            nodes=f"{ready}/{len(nodes)}",
-            cpu=round(sum(quantity(size["cpu"]) for size in capacity), 2),
-            memory_gib=round(sum(quantity(size["memory"]) for size in capacity) / GIB, 1),
-            disk_gib=round(sum(quantity(size["ephemeral-storage"]) for size in capacity) / GIB, 1),
-            down=down,
-        )
+        except LabError:
+            return replace(known, state="degraded")
+        return observed(kube, known)

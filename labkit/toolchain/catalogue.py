@@ -212,7 +212,10 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Source:
-    """Files of an upstream source tree, taken from the tag's archive, else from the Go module."""
+    """Files of an upstream source tree, taken from the tag's archive, else from the Go module if there is one.
+
+    `sha256` is empty where what the archive's address answers is taken; `optional` if only some labs want it.
+    """
 
     name: str
     version: str
@@ -223,6 +226,7 @@ class Source:
     paths: tuple[str, ...]
     sha256: str
     embedded: Embedded | None
+    optional: bool
 
 
 @dataclass(frozen=True)
@@ -253,7 +257,9 @@ class Catalogue:
     @property
     def needed(self) -> tuple[str, ...]:
         """The names of what every lab needs, programs first."""
-        return tuple(name for name in self.names if name not in self.programs or not self.programs[name].optional)
+        optional = {program.name for program in self.programs.values() if program.optional}
+        optional |= {source.name for source in self.sources.values() if source.optional}
+        return tuple(name for name in self.names if name not in optional)
 
     def chosen(self, names: Iterable[str] | None, extras: Iterable[str] = ()) -> tuple[str, ...]:
         """The given names, each once.
@@ -357,12 +363,13 @@ def _source(entry: Mapping[str, Any]) -> Source:
         name=entry["name"],
         version=entry["version"],
         purpose=entry["purpose"],
-        module=entry["module"],
+        module=entry.get("module", ""),
         archive=entry["archive"].format(version=entry["version"]),
         root=entry["root"],
         paths=tuple(entry["paths"]),
         sha256=entry["sha256"],
         embedded=Embedded(embedded["program"], re.compile(embedded["pattern"])) if embedded else None,
+        optional=entry.get("optional", False),
     )
 
 

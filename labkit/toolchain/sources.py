@@ -35,6 +35,12 @@ def ensure_source(source: Source, cache: Cache, builder: Builder) -> Origin:
         try:
             archive = download(source.archive, scratch, title=f"{source.name} {source.version}")
         except Unavailable as reason:
+            if not source.module:
+                raise LabError(
+                    f"{source.name} {source.version} could not be downloaded",
+                    seen=str(reason),
+                    todo=f"try again where {source.archive} can be reached, or leave out what needs it",
+                ) from reason
             console.print(f"{source.name}: {reason}; taken from its Go module", markup=False)
             origin = Origin("module", f"{source.module}@v{source.version}")
             with cache.installing(cache.source(source), origin) as target:
@@ -68,6 +74,9 @@ def _copy(tree: Path, source: Source, target: Path) -> None:
 
 def _assert_pinned(source: Source, folder: Path) -> None:
     seen = content_sha256(folder)
+    if not source.sha256:
+        console.print(f"{source.name} {source.version} is not pinned; taken as it is: SHA-256 {seen}", markup=False)
+        return
     if seen != source.sha256:
         raise LabError(
             f"The files of {source.name} {source.version} are not the pinned ones, so they were not used",

@@ -29,6 +29,7 @@ LAYERS = {
         "labkit.deploy",
         "labkit.down",
         "labkit.drift",
+        "labkit.incluster",
         "labkit.install",
         "labkit.preflight",
         "labkit.status",
@@ -45,6 +46,7 @@ LAYERS = {
         "labkit.certificates",
         "labkit.config",
         "labkit.errors",
+        "labkit.findings",
         "labkit.health",
         "labkit.kube",
         "labkit.kubectl",
@@ -102,6 +104,7 @@ ASKS_FOR_ENGINE = {
     "labkit.preflight": "shows what it would be",
 }
 BRANCHES_ON_ENGINE = {
+    "labkit.config": "refuses the stand-in for clusters that are not embedded",
     "labkit.services.kargo.engine": "chooses the one or the other",
     "labkit.services.kargo.install": "starts the one or the other",
     "labkit.preflight": "the genuine one is `ok`, the stand-in worth a `note`",

@@ -8,21 +8,37 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.config import ENGINES, EXTRAS, PODS, PROVIDERS, TRAFFIC, Settings, choose, load_lab, load_settings
+from labkit.config import (
+    ENGINES,
+    EXTRAS,
+    PODS,
+    PROVIDERS,
+    TRAFFIC,
+    Existing,
+    Minikube,
+    Settings,
+    choose,
+    load_lab,
+    load_settings,
+)
 from labkit.errors import LabError, UsageError
 from labkit.paths import LabHome
 from labkit.quantities import quantity
 
 VARIABLES = ("LABKIT_PROVIDER", "LABKIT_PORT_BASE", "LABKIT_KARGO", "LABKIT_PODS", "LABKIT_TRAFFIC", "LABKIT_WITH")
 DEFAULTS = Settings(provider="kwok", port_base=17300, kargo="auto", pods="process", traffic="steady")
+CONTEXTS = {"dev": "one", "pre": "two", "prod": "three"}
 SETTINGS = st.builds(
     Settings,
     provider=st.sampled_from(PROVIDERS),
     port_base=st.integers(1024, 65000),
-    kargo=st.sampled_from(ENGINES),
+    kargo=st.sampled_from([engine for engine in ENGINES if engine != "kargolite"]),
     pods=st.sampled_from(PODS),
     traffic=st.sampled_from(TRAFFIC),
     extras=st.lists(st.sampled_from(EXTRAS), unique=True).map(tuple),
+    existing=st.builds(Existing, contexts=st.just(CONTEXTS), confirmed=st.lists(st.text(max_size=9)).map(tuple)),
+    minikube=st.builds(Minikube, scale=st.floats(0.1, 4)),
+    without=st.lists(st.sampled_from(["gitea", "cert-manager"]), unique=True).map(tuple),
 )
 # What a person may write into a YAML file where a setting belongs.
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.integers())
@@ -218,7 +234,10 @@ def test_a_damaged_settings_file_is_named(tmp_path_factory, content):
 @given(
     st.fixed_dictionaries(
         {},
-        optional=dict.fromkeys(("provider", "port_base", "kargo", "pods", "traffic", "extras", "more"), VALUES),
+        optional=dict.fromkeys(
+            ("provider", "port_base", "kargo", "pods", "traffic", "extras", "existing", "minikube", "without", "more"),
+            VALUES,
+        ),
     )
 )
 def test_settings_that_are_read_are_valid(tmp_path_factory, values):
@@ -313,3 +332,68 @@ def test_an_unknown_choice_leaves_nothing_behind(home, wrong):
 def test_the_labs_folder_is_labkit_home(home):
     assert load_lab().home == home
     assert os.environ["LABKIT_HOME"] == str(home.root)
+
+
+# Clusters that are not embedded
+
+SOMEBODYS = Existing("~/.kube/config", CONTEXTS)
+
+
+def test_existing_clusters_are_chosen_by_their_contexts(home):
+    lab = choose(load_lab(home), provider="existing", existing=SOMEBODYS, confirmed=("three",), without=("gitea",))
+    assert load_lab(home).settings == lab.settings
+    assert lab.settings.in_cluster
+    assert lab.settings.existing == replace(SOMEBODYS, confirmed=("three",))
+
+
+@pytest.mark.parametrize(
+    ("contexts", "said"),
+    [
+        ({}, "needs a context for dev, pre, prod"),
+        ({"dev": "one", "prod": "three"}, "needs a context for pre"),
+        ({**CONTEXTS, "test": "four"}, "no environment test"),
+        ({**CONTEXTS, "pre": "one"}, "a cluster of its own"),
+    ],
+)
+def test_each_environment_needs_a_context_of_its_own(home, contexts, said):
+    with pytest.raises(UsageError, match=said):
+        choose(load_lab(home), provider="existing", existing=Existing("config", contexts))
+    assert not home.root.exists()
+
+
+def test_a_context_may_be_confirmed_later_and_stays(home):
+    choose(load_lab(home), provider="existing", existing=SOMEBODYS)
+    choose(load_lab(home), confirmed=("three",))
+    assert choose(load_lab(home), confirmed=("one",)).settings.existing.confirmed == ("three", "one")
+    assert load_lab(home).settings.existing.confirmed == ("three", "one")
+
+
+def test_other_contexts_for_an_existing_lab_are_refused(home):
+    first = choose(load_lab(home), provider="existing", existing=SOMEBODYS)
+    with pytest.raises(UsageError, match="was created with"):
+        choose(load_lab(home), existing=Existing("~/.kube/config", {**CONTEXTS, "prod": "other"}))
+    assert load_lab(home).settings == first.settings
+
+
+@pytest.mark.parametrize("provider", ["existing", "minikube"])
+def test_the_stand_in_runs_beside_embedded_clusters_only(home, provider):
+    with pytest.raises(UsageError, match="kargolite runs beside embedded clusters only"):
+        choose(load_lab(home), provider=provider, existing=SOMEBODYS, kargo="kargolite")
+
+
+@pytest.mark.parametrize("scale", [0, -1, 4.1])
+def test_a_scale_that_makes_no_clusters_is_refused(home, scale):
+    with pytest.raises(UsageError, match="scale"):
+        choose(load_lab(home), provider="minikube", minikube=Minikube(scale=scale))
+
+
+@pytest.mark.parametrize("provider", ["existing", "minikube"])
+def test_what_needs_services_on_this_machine_is_refused(home, provider):
+    lab = choose(load_lab(home), provider=provider, existing=SOMEBODYS)
+    with pytest.raises(LabError, match="there is no Gitea on this machine"):
+        lab.repo_url("gitops")
+
+
+def test_a_lab_of_before_there_was_a_choice_of_clusters_is_read(home):
+    _write(home, "{provider: kwok, port_base: 18000, kargo: kargolite, pods: process, traffic: steady}")
+    assert not load_settings(home).in_cluster

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.kube import conditions
+from labkit.clusters.kubeconfig import write_kubeconfig
+from labkit.errors import LabError
+from labkit.kube import Kube, conditions
 from labkit.quantities import quantity
 
 # Resource quantity format of the Kubernetes API reference.
@@ -47,3 +49,20 @@ def test_conditions_by_type():
 @pytest.mark.parametrize("manifest", [{}, {"status": None}, {"status": {}}, {"status": {"conditions": None}}])
 def test_an_object_that_nobody_looked_at_has_no_conditions(manifest):
     assert conditions(manifest) == {}
+
+
+@pytest.mark.parametrize(("user", "header"), [({"token": "t"}, None), ({"token": "t", "as": "qa"}, "qa")])
+def test_whom_a_kubeconfig_has_one_act_as_is_whom_one_acts_as(tmp_path, user, header):
+    """The official client leaves it out: one would act as the administrator who may impersonate."""
+    file = tmp_path / "kubeconfig"
+    write_kubeconfig(file, {"one": {"cluster": {"server": "https://127.0.0.1:1"}, "user": user}})
+    assert Kube(file, "one")._api.default_headers.get("Impersonate-User") == header
+    assert Kube(file, "one", as_user="viewer")._api.default_headers["Impersonate-User"] == "viewer"
+
+
+def test_groups_that_could_not_be_passed_on_are_refused(tmp_path):
+    file = tmp_path / "kubeconfig"
+    user = {"token": "t", "as": "qa", "as-groups": ["testers"]}
+    write_kubeconfig(file, {"one": {"cluster": {"server": "https://127.0.0.1:1"}, "user": user}})
+    with pytest.raises(LabError, match="groups of their own"):
+        Kube(file, "one")

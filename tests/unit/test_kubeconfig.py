@@ -4,8 +4,8 @@ import kubernetes
 import pytest
 import yaml
 
-from labkit.clusters.kubeconfig import write_kubeconfig
-from labkit.errors import LabError
+from labkit.clusters.kubeconfig import read_access, write_kubeconfig
+from labkit.errors import LabError, UsageError
 from labkit.kube import Kube
 
 
@@ -80,3 +80,38 @@ def test_a_missing_file_or_context_is_said_with_the_way_out(file):
     with pytest.raises(LabError, match="has no context gitops-prod") as caught:
         Kube(file, "gitops-prod")
     assert "labkit clusters create" in caught.value.todo
+
+
+# Those of others, which are only read
+
+
+def test_a_context_is_read_with_its_files_by_their_whole_path(file):
+    write_kubeconfig(
+        file, {"one": {"cluster": {"server": "https://a", "certificate-authority": "ca.crt"}, "user": {"token": "t"}}}
+    )
+    access = read_access(file, "one", todo="")
+    assert access["cluster"] == {"server": "https://a", "certificate-authority": str(file.parent / "ca.crt")}
+    assert access["user"] == {"token": "t"}
+
+
+def test_a_context_that_is_not_there_is_named_with_those_that_are(file):
+    write_kubeconfig(file, _access("one", "two"))
+    with pytest.raises(UsageError, match="has no context 'three'") as caught:
+        read_access(file, "three", todo="name another")
+    assert caught.value.seen == "its contexts: one, two"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "just text"])
+def test_what_is_no_kubeconfig_is_refused(file, text):
+    file.parent.mkdir()
+    file.write_text(text)
+    with pytest.raises(UsageError):
+        read_access(file, "one", todo="")
+
+
+def test_a_context_of_a_cluster_that_is_not_there_is_refused(file):
+    write_kubeconfig(file, _access("one"))
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(content | {"clusters": []}))
+    with pytest.raises(UsageError, match="that the file does not have"):
+        read_access(file, "one", todo="")
