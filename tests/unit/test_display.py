@@ -34,7 +34,11 @@ def _below(kind):
 
 
 _import_all()
-OF_LABKIT = [kind for kind in (*_below(Record), *_below(Table)) if kind.__module__.startswith("labkit.")]
+# Python keeps subclasses in no order; the suite's processes have to collect the same.
+OF_LABKIT = sorted(
+    {kind for kind in (*_below(Record), *_below(Table)) if kind.__module__.startswith("labkit.")},
+    key=lambda kind: (kind.__name__, kind.__module__),
+)
 TABLES = [kind for kind in OF_LABKIT if issubclass(kind, Table)]
 RECORDS = [kind for kind in OF_LABKIT if issubclass(kind, Record)]
 
@@ -69,8 +73,8 @@ def _shown_by_commands():
                     yield from _returned(called)
 
 
-BY_COMMANDS = set(_shown_by_commands())
-SHOWN = sorted(IN_NOTEBOOKS | BY_COMMANDS, key=lambda kind: kind.__name__)
+BY_COMMANDS = sorted(set(_shown_by_commands()), key=lambda kind: (kind.__name__, kind.__module__))
+SHOWN = sorted({*IN_NOTEBOOKS, *BY_COMMANDS}, key=lambda kind: (kind.__name__, kind.__module__))
 
 
 def test_what_is_shown_was_found():
