@@ -72,6 +72,11 @@ class Rules:
     gates: Mapping[str, Gate]
     automatic_rollback: Mapping[str, AutomaticRollback]
 
+    @property
+    def validation_stages(self) -> frozenset[str]:
+        """The Stages in which somebody's sign-off is a gate further on."""
+        return frozenset(gate.validation_stage for gate in self.gates.values())
+
 
 @cache
 def rules() -> Rules:

@@ -47,22 +47,18 @@ def render(name: str, **values: Any) -> str:
 
 def manifests(name: str, **values: Any) -> list[dict[str, Any]]:
     """The Kubernetes objects in a YAML file of `data/`, its values filled in."""
-    return _documents(render(name, **values))
+    return parsed_manifests(render(name, **values))
 
 
 def read_manifests(*files: Path) -> list[dict[str, Any]]:
     """The Kubernetes objects in plain YAML files."""
-    return [document for file in files for document in _documents(file.read_text())]
-
-
-def read_text_manifests(text: str) -> list[dict[str, Any]]:
-    """The Kubernetes objects in YAML that another program wrote."""
-    return _documents(text)
+    return [document for file in files for document in parsed_manifests(file.read_text())]
 
 
 # CustomResourceDefinitions are large: libyaml parses them eight times as fast, where PyYAML was built with it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _documents(text: str) -> list[dict[str, Any]]:
+def parsed_manifests(text: str) -> list[dict[str, Any]]:
+    """The Kubernetes objects in a YAML text."""
     return [document for document in yaml.load_all(text, Loader=_Loader) if document]

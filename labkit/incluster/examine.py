@@ -14,13 +14,13 @@ from labkit.config import Environment, Lab
 from labkit.errors import LabError
 from labkit.findings import Finding
 from labkit.incluster.components import installations, rules
+from labkit.incluster.installed import WORKLOADS
 from labkit.incluster.mark import is_marked, selector
 from labkit.kube import Kube
 from labkit.quantities import quantity
 from labkit.toolchain import find_tools
 
 _GIB = 2**30
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
 
 
@@ -122,7 +122,7 @@ def _telling_contents(lab: Lab, api: Kube) -> list[str]:
             if not _is_system(item["metadata"]["namespace"]) and not is_marked(lab, item)
         ]
 
-    workloads = [item for kind in _WORKLOADS for item in foreign("apps/v1", kind)]
+    workloads = [item for kind in WORKLOADS for item in foreign("apps/v1", kind)]
     public = [item for item in foreign("v1", "Service") if item["spec"].get("type") == "LoadBalancer"]
     counted = {
         "workloads": (

@@ -16,7 +16,7 @@ from labkit.kube import UNREACHABLE, Kube
 from labkit.tables import Record, Table
 
 _PROBE_SECONDS = 3
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 SIMULATED = "no: its pods are simulated, nothing runs in them"
 
 
@@ -84,7 +84,7 @@ def workload_states(lab: Lab, api: Kube) -> list[WorkloadState]:
             pods_ready=_pods_ready(item),
             pods_wanted=_pods_wanted(item),
         )
-        for kind in _WORKLOADS
+        for kind in WORKLOADS
         for item in api.list("apps/v1", kind, selector=selector(lab))
     ]
 

@@ -10,7 +10,7 @@ from labkit.config import NAMESPACE, PROJECT, Lab
 from labkit.incluster.components import Installation
 from labkit.paths import DATA
 from labkit.process import run
-from labkit.templates import manifests, read_text_manifests, render
+from labkit.templates import manifests, parsed_manifests, render
 from labkit.toolchain import Toolset, load_catalogue
 
 _SECONDS = 120
@@ -34,7 +34,7 @@ def rendered(lab: Lab, tools: Toolset, item: Installation, kubernetes: str, fold
     if item.kind == "manifests":
         return manifests(f"incluster/{item.file}", **values)
     make = _from_chart if item.kind == "chart" else _from_overlay
-    return read_text_manifests(make(tools, item, folder, values, kubernetes))
+    return parsed_manifests(make(tools, item, folder, values, kubernetes))
 
 
 def _values(lab: Lab, item: Installation) -> dict[str, Any]:

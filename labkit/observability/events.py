@@ -323,7 +323,7 @@ def _said_of_commits(gitea: Gitea, lab: Lab, since: datetime | None) -> Iterator
         if _recent(commit["commit"]["committer"]["date"], since):
             yield from status_events(gitea.all_statuses(repo, commit["sha"]), commit["sha"])
     repo = repo_path(GITOPS_REPO)
-    for stage in sorted({gate.validation_stage for gate in rules().gates.values()}):
+    for stage in sorted(rules().validation_stages):
         # What came there long ago may have been signed off just now.
         for commit in gitea.commits(repo, lab.destination(stage).branch):
             yield from validation_events(gitea.all_statuses(repo, commit["sha"]), stage)

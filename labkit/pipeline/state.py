@@ -132,7 +132,6 @@ def pipeline_of(
     every, told, frozen, by_itself = list(stages), list(promotions), {row.stage: row for row in freezes}, set(automatic)
     places = {item.stage: item for item in lab.destinations}
     order = {environment.name: environment.index for environment in lab.environments}
-    signed_off_in = {gate.validation_stage for gate in rules().gates.values()}
 
     def view(stage: Stage) -> StageView:
         mine = [row for row in told if row.stage == stage.stage]
@@ -152,7 +151,7 @@ def pipeline_of(
             gates=(gates or {}).get(under_way.promotion, GateTable(())) if under_way else GateTable(()),
             freeze=frozen.get(stage.stage),
             automatic=stage.stage in by_itself,
-            signs_off=stage.stage in signed_off_in,
+            signs_off=stage.stage in rules().validation_stages,
             validation=(validations or {}).get(stage.stage),
             rollbacks=tuple(good_before(stage, freight, mine)) if stage.project == PROJECT else (),
         )
@@ -188,10 +187,9 @@ def read_pipeline(lab: Lab) -> Pipeline:
 
 
 def _validations(lab: Lab, stages: StageTable) -> dict[str, Validation]:
-    signed_off_in = {gate.validation_stage for gate in rules().gates.values()}
     asked = {
         stage.stage: validation_of(lab, stage.stage, stage.freight_name)
         for stage in stages
-        if stage.stage in signed_off_in and stage.freight_name
+        if stage.stage in rules().validation_stages and stage.freight_name
     }
     return {stage: said for stage, said in asked.items() if said}

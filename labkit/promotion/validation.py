@@ -106,7 +106,7 @@ def validate(
     """
     person, validators = as_user or rules().validator, _validators(stage)
     if not validators:
-        stages = ", ".join(sorted({gate.validation_stage for gate in rules().gates.values()}))
+        stages = ", ".join(sorted(rules().validation_stages))
         raise UsageError(f"Nobody waits for a validation of {stage}", todo=f"validate one of: {stages}")
     if reject and not reason:
         raise UsageError("A rejection needs its reason", todo='add `--reason "…"`')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, PROJECT, Lab
+from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab
 from labkit.delivery.branches import Merge, commit_time
 from labkit.demo_app import app_page
 from labkit.deploy import build_feature, preview_branch, promote_freight, release_branch
@@ -81,8 +81,13 @@ def feature_facts(lab: Lab, merge: Merge) -> FactTable:
         merge: The feature's pull request.
     """
     committed, merged = commit_time(lab, merge.head), commit_time(lab, merge.commit)
-    previewed = _verified_at(lab, merge.head, PREVIEW, PREVIEW_PROJECT)
-    there = {environment.name: _verified_at(lab, merge.commit, environment.name) for environment in lab.environments}
+    preview = built_from(freight_table(lab, project=PREVIEW_PROJECT), merge.head)
+    previewed = verified_at(lab, preview, PREVIEW, project=PREVIEW_PROJECT) if preview else None
+    release = built_from(freight_table(lab), merge.commit)
+    there = {
+        environment.name: verified_at(lab, release, environment.name) if release else None
+        for environment in lab.environments
+    }
     way = "commit on the branch → verified in preview"
     return FactTable(
         (
@@ -104,9 +109,3 @@ def feature_facts(lab: Lab, merge: Merge) -> FactTable:
             ),
         )
     )
-
-
-def _verified_at(lab: Lab, commit: str, stage: str, project: str = PROJECT) -> datetime | None:
-    """When Freight that was built from a commit was found good in a Stage; nothing where it was not."""
-    freight = built_from(freight_table(lab, project=project), commit)
-    return verified_at(lab, freight, stage, project=project) if freight else None

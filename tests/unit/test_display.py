@@ -34,10 +34,16 @@ def _below(kind):
 
 
 _import_all()
+
+
+def _named(kind):
+    return kind.__name__, kind.__module__
+
+
 # Python keeps subclasses in no order; the suite's processes have to collect the same.
 OF_LABKIT = sorted(
     {kind for kind in (*_below(Record), *_below(Table)) if kind.__module__.startswith("labkit.")},
-    key=lambda kind: (kind.__name__, kind.__module__),
+    key=_named,
 )
 TABLES = [kind for kind in OF_LABKIT if issubclass(kind, Table)]
 RECORDS = [kind for kind in OF_LABKIT if issubclass(kind, Record)]
@@ -73,8 +79,8 @@ def _shown_by_commands():
                     yield from _returned(called)
 
 
-BY_COMMANDS = sorted(set(_shown_by_commands()), key=lambda kind: (kind.__name__, kind.__module__))
-SHOWN = sorted({*IN_NOTEBOOKS, *BY_COMMANDS}, key=lambda kind: (kind.__name__, kind.__module__))
+BY_COMMANDS = sorted(set(_shown_by_commands()), key=_named)
+SHOWN = sorted({*IN_NOTEBOOKS, *BY_COMMANDS}, key=_named)
 
 
 def test_what_is_shown_was_found():
