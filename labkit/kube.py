@@ -337,6 +337,12 @@ def _reason(error: Exception) -> str:
         return str(summary())
 
 
+def is_custom(api_version: str) -> bool:
+    """Whether kinds of that version are somebody's own, and not Kubernetes'."""
+    group = api_version.rpartition("/")[0]
+    return "." in group and not group.endswith(".k8s.io")
+
+
 def conditions(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The statuses of an object's conditions by type, such as `{"Ready": "True"}`."""
     found = (manifest.get("status") or {}).get("conditions") or []

@@ -20,7 +20,7 @@ from labkit.incluster.examine import assert_installable
 from labkit.incluster.installed import InstalledTable, installed_table, workload_states
 from labkit.incluster.mark import applied, is_marked, marked
 from labkit.incluster.render import GITEA_ADMIN, rendered
-from labkit.kube import Kube
+from labkit.kube import Kube, is_custom
 from labkit.passwords import password
 from labkit.progress import step
 from labkit.templates import manifests
@@ -237,14 +237,13 @@ def _phase(manifest: Manifest) -> int:
     Before its webhooks are registered, an API server asks nobody whether an object will do; afterwards it would ask
     pods that have not started.
     """
-    group = manifest["apiVersion"].rpartition("/")[0]
     if manifest["kind"] == "Namespace":
         return 0
     if manifest["kind"] == "CustomResourceDefinition":
         return 1
     if manifest["kind"].endswith("WebhookConfiguration"):
         return 4
-    return 3 if "." in group and not group.endswith(".k8s.io") else 2
+    return 3 if is_custom(manifest["apiVersion"]) else 2
 
 
 def _apply(api: Kube, objects: list[Manifest], live: dict[tuple[str, str, str, str], Manifest]) -> None:

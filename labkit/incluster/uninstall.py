@@ -11,7 +11,7 @@ from labkit.clusters import reach
 from labkit.config import Environment, Lab
 from labkit.incluster.components import rules
 from labkit.incluster.mark import APPLIED, COMPONENT, MARK, is_marked, selector
-from labkit.kube import Kind, Kube
+from labkit.kube import Kind, Kube, is_custom
 from labkit.progress import step
 from labkit.tables import Record, Table
 from labkit.wait import wait_for
@@ -92,8 +92,7 @@ def _turn(kind: Kind) -> int:
         return 3
     if kind.kind == "CustomResourceDefinition":
         return 4
-    group = kind.api_version.rpartition("/")[0]
-    return 1 if "." in group and not group.endswith(".k8s.io") else 2
+    return 1 if is_custom(kind.api_version) else 2
 
 
 def _is_generated(kind: str, item: dict[str, Any]) -> bool:
