@@ -19,7 +19,7 @@ Kind = Literal["stat", "timeseries", "table", "state-timeline", "bargauge"]
 ENVIRONMENT = "$environment"
 
 # Of what people ask of the demo app; probes, scrapes and questions for the version are left out.
-_USERS = 'route!~"/healthz|/readyz|/metrics|/version"'
+OF_PEOPLE = 'route!~"/healthz|/readyz|/metrics|/version"'
 _FRONTEND = 'tier="frontend"'
 _HERE = f'environment="{ENVIRONMENT}"'
 # The demo app's own pods, without those of acceptance tests.
@@ -183,15 +183,15 @@ def _of_limit(usage: str, resource: str) -> str:
 
 
 def _app_latency(quantile: float, by: str, *matchers: str) -> str:
-    return _quantile(quantile, by, "http_request_duration_seconds", *matchers, _USERS)
+    return _quantile(quantile, by, "http_request_duration_seconds", *matchers, OF_PEOPLE)
 
 
 def _app_requests(by: str, *matchers: str) -> str:
-    return _rate(by, "http_requests_total", *matchers, _USERS)
+    return _rate(by, "http_requests_total", *matchers, OF_PEOPLE)
 
 
 def _app_failures(by: str, *matchers: str) -> str:
-    return _share(_rate(by, "http_request_errors_total", *matchers, _USERS), _app_requests(by, *matchers))
+    return _share(_rate(by, "http_request_errors_total", *matchers, OF_PEOPLE), _app_requests(by, *matchers))
 
 
 def _argocd(label: str, *worth: tuple[int, str]) -> str:

@@ -248,7 +248,9 @@ def test_prod_is_taken_back_from_what_only_its_customers_see_and_the_story_is_on
     assert undone.rolled_back_from == broken.freight_name
     assert red(lab, "prod", find_freight(lab, broken.freight_name)) == ["error-rate"]
     facts = {row.fact: row.value for row in rollback_facts(lab, find_freight(lab, broken.freight_name))}
-    (page,) = [row for row in notice_table(lab) if row.alert == "AppRequestsFail" and row.received > began]
+    pages = [row for row in notice_table(lab) if row.channel == "page" and row.received > began]
+    assert [(row.alert, row.environment) for row in pages] == [("AppRequestsFail", "prod")]
+    (page,) = pages
     assert page.received < undone.created, "who is on call hears of it before PROD goes back"
     assert 0 < facts["detection time"] < 45
     assert 0 < facts["time to restore"] < 120
