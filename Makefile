@@ -34,8 +34,8 @@ jupyter: $(READY)  ## open JupyterLab on the notebooks
 down: $(READY)  ## stop everything that belongs to the lab
 	$(BIN)/labkit down
 
-bench: $(READY)  ## measure start-up, memory and promotions, in a lab of their own
-	$(BIN)/python tests/benchmarks
+bench: $(READY)  ## measure start-up, memory and promotions, in a lab of their own; SIZES="10 30 60": many applications
+	$(BIN)/python tests/benchmarks $(SIZES)
 
 conformance: $(READY)  ## replay the recordings of a genuine Kargo on every engine that can be had; writes build/conformance.md
 	$(BIN)/labkit tools --fetch

@@ -1,4 +1,4 @@
-"""`make bench`: start-up, memory, promotions and pods, measured on a lab of its own.
+"""`make bench`: start-up, memory, promotions and pods, on a lab of its own; `make bench SIZES="10 30"`: sizing.
 
 Timings are measured here and not asserted in tests. Compare ratios within one run; absolute seconds are this machine's.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil
 from pods import pod_figures
+from sizing import sizing_figures
 
 from labkit.clusters import kube
 from labkit.config import APPLICATION, ARGOCD_NAMESPACE, Lab, choose, load_lab
@@ -128,6 +130,16 @@ def _measured(engine: str) -> dict[str, str]:
     return rows
 
 
+def _sizing(engine: str, sizes: tuple[int, ...]) -> dict[str, str]:
+    """What many applications cost with one engine, by what it is."""
+    os.environ["LABKIT_KARGO"] = engine
+    with _fresh_lab("simulated") as lab:
+        up(lab)
+        deploy(lab)
+        assert running_engine(lab) == engine
+        return dict(sizing_figures(lab, sizes))
+
+
 def _engines() -> Iterator[str]:
     """The engines that can be had on this machine; says why one cannot."""
     lab = load_lab()
@@ -141,8 +153,12 @@ def _engines() -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure each engine that can be had, and print a table in Markdown."""
-    measured = {engine: _measured(engine) for engine in list(_engines())}
+    """Measure each engine that can be had, and print a table in Markdown.
+
+    With numbers as arguments: what that many applications cost, instead of all the rest.
+    """
+    sizes = tuple(int(word) for word in sys.argv[1:])
+    measured = {engine: _sizing(engine, sizes) if sizes else _measured(engine) for engine in list(_engines())}
     memory = psutil.virtual_memory().total / GIB
     print(f"\n{psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}\n")
     print(f"| what | {' | '.join(measured)} |\n|---|{'---|' * len(measured)}")
