@@ -27,6 +27,9 @@ from labkit.promotion import (
 )
 from labkit.rules import rules
 
+# About how long a promotion with its gates takes; elsewhere 8 s.
+_PROMOTION_SECONDS = {"pre": 15, "prod": 45}
+
 
 def build_release(lab: Lab, release: Release) -> Freight:
     """Commit a release, have CI build it, and wait for its Freight; a release that has Freight is left alone."""
@@ -166,7 +169,7 @@ def promote_freight(lab: Lab, stage: str, freight: Freight, *, emergency: str = 
     """
     if stage in freight.verified_in:
         return freight
-    with step(f"Promote Freight {freight.alias} to {stage}", expect=10):
+    with step(f"Promote Freight {freight.alias} to {stage}", expect=_PROMOTION_SECONDS.get(stage, 8)):
         if not any(row.stage == stage and row.auto_promotion for row in stage_table(lab)):
             promotion = ensure_promotion(lab, stage, freight, emergency=emergency)
             if not promotion.done:
