@@ -26,7 +26,9 @@ def seed_versions(lab: Lab) -> dict[str, dict[str, str]]:
     return {release.promoted_to: dict(release.versions) for release in lab.releases}
 
 
-@register("versions", "run notebook 04-deploy-demo-app, or `labkit deploy`")
+@register(
+    "versions", "run notebook 04-deploy-demo-app, or `labkit deploy`; after other releases only a new lab has them"
+)
 def _versions(lab: Lab) -> str:
     """By the Deployments and pods of each cluster, where Kargo only wrote to Git."""
     for environment in lab.environments:

@@ -68,7 +68,7 @@ def _fourth_stage(lab: Lab) -> str:
     solution="""labkit promote --from dev --to pre
 labkit validate pre --as qa
 labkit promote --from pre --to prod
-labkit approve prod --as release-manager""",
+labkit approve --as release-manager""",
 )
 def _hotfix_replaced(lab: Lab) -> str:
     """By the images in PROD's cluster."""
