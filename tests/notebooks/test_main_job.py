@@ -122,7 +122,15 @@ def test_of_every_command_shown_it_is_known_whether_it_changes_something() -> No
 
 @pytest.mark.parametrize("command", [command for command in _commands() if _verb(command) in READS])
 def test_commands_shown_in_the_notebooks_work_in_a_shell(shell: dict[str, str], command: str) -> None:
-    assert run(shlex.split(command), env=shell).strip()
+    assert run(["bash", "-c", command], env=shell).strip()
+
+
+def test_kargo_says_who_asked_where_the_notebook_shows_it(executed: Path) -> None:
+    outputs = [output for cell in cells(executed / "04-deploy-demo-app.ipynb", "code") for output in cell.outputs]
+    (shown,) = [
+        text for text in (output.get("data", {}).get("text/plain", "") for output in outputs) if "ACTOR" in text
+    ]
+    assert "developer" in shown.splitlines()[-1]
 
 
 @pytest.fixture

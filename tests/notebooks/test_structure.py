@@ -66,6 +66,15 @@ def test_its_cells_hold_one_idea_and_no_logic(file: Path) -> None:
         assert not cell.source.lstrip().startswith(("!", "%")), cell.source
 
 
+def test_its_commands_mean_the_same_typed_into_a_shell(file: Path) -> None:
+    """Whatever the shell is: an unquoted backslash is eaten, and zsh wants a file for each pattern."""
+    for cell in cells(file, "code"):
+        for node in ast.walk(tree(cell)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("kubectl "):
+                unquoted = re.sub(r"'[^']*'", "", node.value)
+                assert not set(unquoted) & set("\\?*[]{}$&;|<>()"), node.value
+
+
 def test_everything_it_calls_is_public(file: Path) -> None:
     for cell in cells(file, "code"):
         for node in ast.walk(tree(cell)):
