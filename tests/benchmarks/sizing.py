@@ -69,7 +69,7 @@ def _ensure_application(lab: Lab, name: str) -> None:
         kube(lab, environment).apply(
             *manifests(
                 "sizing/cluster.yaml",
-                name=name,
+                application=name,
                 environment=environment.name,
                 control=environment == lab.control,
                 source=lab.repo_url(REPO),
@@ -87,7 +87,7 @@ def _ensure_application(lab: Lab, name: str) -> None:
     api.apply(
         *manifests(
             "sizing/control.yaml",
-            name=name,
+            application=name,
             environments=[{"name": item.name, "upstream": item.upstream} for item in lab.environments],
             registry=lab.registry,
             organisation=ORGANISATION,
