@@ -214,6 +214,18 @@ def free_port_range(size: int, *, start: int = 21000, stop: int = 32000) -> int:
     raise LabError(f"No {size} free ports in a row between {start} and {stop}")
 
 
+def processor_seconds(process: psutil.Process) -> float:
+    """Processor time of a process and of its children that have ended; nothing of a process that is gone."""
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    # Those of children count when they have ended; while they run, they are counted themselves.
+    return float(
+        times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    )
+
+
 def proportional_set_size(pids: Iterable[int]) -> int:
     """Memory of processes in bytes, shared pages counted once (PSS; RSS where the system has no PSS)."""
     total = 0

@@ -11,7 +11,7 @@ from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import gitea_as
 from labkit.kubectl import kubectl
 from labkit.observability.delivery import read_incidents
-from labkit.observability.panels import OF_PEOPLE
+from labkit.observability.people import frontends_counter
 from labkit.observability.series import instant
 from labkit.promotion import freight_table, promotion_table
 from labkit.rules import rules
@@ -74,8 +74,7 @@ def _incident_recorded(lab: Lab) -> str:
 @register("recovered", "wait until people are served again: `labkit pages`, `labkit app-logs prod --level error`")
 def _recovered(lab: Lab) -> str:
     """By what PROD's frontends have counted, where those who ask were asked; and by the alerts that fire."""
-    where = f'http_requests_total{{environment="prod", tier="frontend", {OF_PEOPLE}}}'
-    counted = instant(lab, f"sum by (status) (increase({where}[15s]))")
+    counted = instant(lab, f"sum by (status) (increase({frontends_counter('prod')}[15s]))")
     statuses = zip(counted.get("status", []), counted["value"], strict=True)
     answered = {status: round(number, 1) for status, number in statuses if number > 0}
     if not answered or any(status.startswith("5") for status in answered):

@@ -32,6 +32,11 @@ class Served(Record):
     answered: float
 
 
+def frontends_counter(environment: str) -> str:
+    """The series in which an environment's frontends count what they have answered people, as PromQL selects them."""
+    return f'http_requests_total{{environment="{environment}", tier="frontend", {OF_PEOPLE}}}'
+
+
 def wait_until_served(lab: Lab, environment: str) -> Served:
     """Wait until people get what they ask for: for some seconds there are requests, and none has failed.
 
@@ -62,7 +67,11 @@ def _served(lab: Lab, environment: str) -> Served:
     where = f'traffic_requests_total{{environment="{environment}"}}'
     counted = instant(lab, f"sum by (outcome) (increase({where}[{_WINDOW_SECONDS}s]))")
     failed = counted["value"][counted.get("outcome", counted["value"]) != "ok"].sum()
-    where = f'http_requests_total{{environment="{environment}", tier="frontend", {OF_PEOPLE}}}'
-    answered = instant(lab, f"sum(increase({where}[{_WINDOW_SECONDS}s]))")["value"].sum()
-    numbers = [round(float(number), 1) for number in (counted["value"].sum(), failed, answered)]
-    return Served(environment, _WINDOW_SECONDS, *numbers)
+    answered = instant(lab, f"sum(increase({frontends_counter(environment)}[{_WINDOW_SECONDS}s]))")["value"].sum()
+    return Served(
+        environment,
+        _WINDOW_SECONDS,
+        requests=round(float(counted["value"].sum()), 1),
+        failed=round(float(failed), 1),
+        answered=round(float(answered), 1),
+    )

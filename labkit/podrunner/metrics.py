@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import psutil
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from labkit.podrunner.processes import Process
-from labkit.process import proportional_set_size
+from labkit.process import processor_seconds, proportional_set_size
 from labkit.quantities import quantity
 
 _LABELS = ("environment", "namespace", "pod", "container")
@@ -106,17 +105,6 @@ class _Containers(Collector):
                     resources[kind].add_metric((*labels, resource), quantity(value))
             members = sample.process.members() if sample.process else []
             if members:
-                cpu.add_metric(labels, sum(_cpu_seconds(process) for process in members))
+                cpu.add_metric(labels, sum(processor_seconds(process) for process in members))
                 memory.add_metric(labels, proportional_set_size(process.pid for process in members))
         yield from (cpu, memory, restarts, ready, *resources.values())
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0
-    # Those of children count when they have ended; while they run, they are counted themselves.
-    return float(
-        times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-    )

@@ -6,17 +6,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
-
 from labkit.clusters import kube
 from labkit.config import ARGOCD_NAMESPACE, BOT, ORGANISATION, Environment, Lab
 from labkit.delivery.git import working_copy
 from labkit.delivery.gitea import ADMIN, gitea_as, gitea_token
 from labkit.down import lab_processes
-from labkit.kube import conditions
-from labkit.process import proportional_set_size
+from labkit.process import processor_seconds, proportional_set_size
 from labkit.services.argocd import APPLICATION_API, application_state
-from labkit.services.kargo import KARGO_API
+from labkit.services.kargo import KARGO_API, ensure_bare_project
 from labkit.templates import manifests, render
 from labkit.wait import wait_for
 
@@ -76,15 +73,8 @@ def _ensure_application(lab: Lab, name: str) -> None:
                 argocd_namespace=ARGOCD_NAMESPACE,
             )
         )
-    api = kube(lab, lab.control)
-    api.apply({"apiVersion": KARGO_API, "kind": "Project", "metadata": {"name": name}})
-    wait_for(
-        f"Project {name} to be Ready",
-        lambda: conditions(api.need(KARGO_API, "Project", name)).get("Ready", "Unknown"),
-        lambda ready: ready == "True",
-        timeout=lab.limits.service_seconds,
-    )
-    api.apply(
+    ensure_bare_project(lab, name)
+    kube(lab, lab.control).apply(
         *manifests(
             "sizing/control.yaml",
             application=name,
@@ -171,7 +161,4 @@ def _requests(lab: Lab) -> float:
 
 def _processor_seconds(lab: Lab) -> float:
     """Processor time of every process that the lab has now, and of their children that have ended."""
-    return sum(
-        times.user + times.system + times.children_user + times.children_system
-        for times in (psutil.Process(process.pid).cpu_times() for process in lab_processes(lab))
-    )
+    return sum(processor_seconds(process) for process in lab_processes(lab))

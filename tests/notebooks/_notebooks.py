@@ -44,6 +44,12 @@ def changes(cell: Any) -> bool:
     return any(ast.unparse(call.func) in CHANGES or " scale " in ast.unparse(call) for call in calls)
 
 
+def commands(file: Path) -> list[str]:
+    """The kubectl commands that a notebook shows."""
+    calls = [node for cell in cells(file, "code") for node in ast.walk(tree(cell)) if isinstance(node, ast.Call)]
+    return [call.args[1].value for call in calls if ast.unparse(call.func) == "kubectl"]
+
+
 def only_reads(file: Path) -> bool:
     """Whether a notebook changes nothing."""
     return not any(changes(cell) for cell in cells(file, "code"))

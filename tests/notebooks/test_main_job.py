@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import html
 import json
 import shlex
@@ -13,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from _labkit import labkit, rollout_state
-from _notebooks import FILES, cells, only_reads
+from _notebooks import FILES, cells, commands, only_reads
 
 from labkit.checks import NotYet, check, seed_versions, solution
 from labkit.config import Lab
@@ -45,16 +44,7 @@ def _verb(command: str) -> str:
 
 
 def _commands() -> list[str]:
-    commands = []
-    for file in sorted(NOTEBOOKS.glob("*.ipynb")):
-        for cell in nbformat.read(file, as_version=4).cells:
-            if cell.cell_type == "code":
-                commands += [
-                    call.args[1].value
-                    for call in ast.walk(ast.parse(cell.source))
-                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "kubectl"
-                ]
-    return commands
+    return [command for file in FILES for command in commands(file)]
 
 
 def _rollouts(lab: Lab) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from _notebooks import CHANGES, FILES, cells, changes, checked, only_reads, tree
+from _notebooks import CHANGES, FILES, cells, changes, checked, commands, only_reads, tree
 
 from labkit import checks, notebook
 from labkit.paths import REPO
@@ -68,11 +68,9 @@ def test_its_cells_hold_one_idea_and_no_logic(file: Path) -> None:
 
 def test_its_commands_mean_the_same_typed_into_a_shell(file: Path) -> None:
     """Whatever the shell is: an unquoted backslash is eaten, and zsh wants a file for each pattern."""
-    for cell in cells(file, "code"):
-        for node in ast.walk(tree(cell)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("kubectl "):
-                unquoted = re.sub(r"'[^']*'", "", node.value)
-                assert not set(unquoted) & set("\\?*[]{}$&;|<>()"), node.value
+    for command in commands(file):
+        unquoted = re.sub(r"'[^']*'", "", command)
+        assert not set(unquoted) & set("\\?*[]{}$&;|<>()"), command
 
 
 def test_everything_it_calls_is_public(file: Path) -> None:

@@ -7,7 +7,7 @@ machines that cannot have it. Both serve the same API; nothing else in labkit as
 from labkit.services.kargo.engine import CONTROL_PLANE, Engine, choose_engine, ensure_engine
 from labkit.services.kargo.genuine import ADMIN_PASSWORD
 from labkit.services.kargo.install import ensure_kargo, kargo_pages, recorded_engine, running_engine
-from labkit.services.kargo.project import KARGO_API, ensure_project
+from labkit.services.kargo.project import KARGO_API, ensure_bare_project, ensure_project
 
 __all__ = [
     "ADMIN_PASSWORD",
@@ -15,6 +15,7 @@ __all__ = [
     "KARGO_API",
     "Engine",
     "choose_engine",
+    "ensure_bare_project",
     "ensure_engine",
     "ensure_kargo",
     "ensure_project",

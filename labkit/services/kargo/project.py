@@ -27,10 +27,18 @@ def ensure_project(lab: Lab) -> None:
         kube(lab, lab.control).apply(*manifests(f"kargo/{file}.yaml", **_values(lab, PROJECT)))
 
 
-def _ensure(lab: Lab, project: str) -> None:
+def ensure_bare_project(lab: Lab, project: str) -> None:
+    """A Kargo Project with nothing in it yet, and Ready.
+
+    Args:
+        lab: The lab, with Kargo.
+        project: Its name.
+
+    Raises:
+        LabError: It does not become Ready.
+    """
     api = kube(lab, lab.control)
-    values = _values(lab, project)
-    api.apply(*manifests("kargo/project.yaml", **values))
+    api.apply(*manifests("kargo/project.yaml", project=project))
     wait_for(
         f"Project {project} to be Ready",
         lambda: conditions(api.need(KARGO_API, "Project", project)).get("Ready", "Unknown"),
@@ -38,6 +46,12 @@ def _ensure(lab: Lab, project: str) -> None:
         timeout=lab.limits.service_seconds,
         todo="`labkit status` shows whether Kargo runs",
     )
+
+
+def _ensure(lab: Lab, project: str) -> None:
+    api = kube(lab, lab.control)
+    values = _values(lab, project)
+    ensure_bare_project(lab, project)
     for file in ("credentials", "analysis-templates", "warehouse", "stages"):
         api.apply(*manifests(f"kargo/{file}.yaml", **values))
     config = api.get(KARGO_API, "ProjectConfig", project, project) or {"metadata": {}}
