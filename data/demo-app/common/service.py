@@ -20,7 +20,9 @@ import prometheus_client
 import waitress
 from bottle import Bottle, HTTPError, HTTPResponse, request, response
 
-PEER_TIMEOUT = 5.0  # seconds a call to another tier may take
+PEER_TIMEOUT = 5.0  # seconds another tier may take to answer
+PATIENCE = 5.0  # seconds in which a tier that is not there may come: one of a single pod is away while it is replaced
+PAUSE = 0.2  # seconds between two tries
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
 
 
@@ -41,19 +43,33 @@ class JsonFormatter(logging.Formatter):
 
 
 class PeerError(Exception):
-    """The next tier did not answer, or answered with an error."""
+    """The next tier did not answer, or answered with an error. It may have done what was asked all the same."""
 
     def __init__(self, message: str, status: int = 502) -> None:
         super().__init__(message)
         self.status = status
 
 
-class Peer:
-    """Another tier, by its URL. Calls go through HTTP_PROXY if that is set."""
+class PeerAway(PeerError):
+    """Nobody was there to take the call, so it can be made again, whatever it asks for."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 503)
+
+
+class Peer:
+    """Another tier, by its URL. Calls go through HTTP_PROXY if that is set.
+
+    Args:
+        name: The tier's name.
+        url: Where it is.
+        patience: Seconds in which it may come, if nobody is there.
+    """
+
+    def __init__(self, name: str, url: str, patience: float = PATIENCE) -> None:
         self.name = name
         self.url = url.rstrip("/")
+        self._patience = patience
 
     def get(self, path: str) -> Any:
         """The JSON that the peer answers to a GET."""
@@ -70,8 +86,19 @@ class Peer:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json", "X-Request-ID": request_id()},
         )
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._ask(call)
+            except PeerAway:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(PAUSE)
+
+    def _ask(self, call: urllib.request.Request) -> Any:
         try:
-            with urllib.request.urlopen(call, timeout=PEER_TIMEOUT) as answer:
+            # It may have to be as patient with the tier behind it.
+            with urllib.request.urlopen(call, timeout=PATIENCE + PEER_TIMEOUT) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
@@ -79,10 +106,15 @@ class Peer:
                 text = json.loads(text)["error"]
             except (ValueError, KeyError, TypeError):
                 text = f"{self.name} answered {error.code}"
+            if error.code == 503:
+                raise PeerAway(text) from error
             # What the peer says about our request (4xx) is passed on; its own trouble (5xx) is a bad gateway.
             raise PeerError(text, error.code if error.code < 500 else 502) from error
         except (OSError, ValueError) as error:
-            raise PeerError(f"{self.name} at {self.url} cannot be reached: {error}", 503) from error
+            text = f"{self.name} at {self.url} cannot be reached: {error}"
+            if isinstance(getattr(error, "reason", None), ConnectionRefusedError):
+                raise PeerAway(text) from error
+            raise PeerError(text) from error
 
 
 def request_id() -> str:
@@ -142,7 +174,7 @@ class Service:
         configure_logging()
         signal.signal(signal.SIGTERM, self._stop)
         host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8080"))
-        server = waitress.create_server(self.app, host=host, port=port, threads=8, ident=None)
+        server = waitress.create_server(self.app, host=host, port=port, threads=32, ident=None)
         self._say(logging.INFO, "started", version=self.version, host=host, port=server.effective_port)
         server.run()
         self._say(logging.INFO, "stopped", version=self.version)

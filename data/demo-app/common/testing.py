@@ -64,9 +64,9 @@ class Running:
 
 
 @contextmanager
-def running(app: Bottle) -> Iterator[Running]:
-    """Serve `app` while the block runs."""
-    server = make_server("127.0.0.1", 0, app, server_class=_Server, handler_class=_Quiet)
+def running(app: Bottle, port: int = 0) -> Iterator[Running]:
+    """Serve `app` while the block runs, on a free port unless one is given."""
+    server = make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield Running(f"http://127.0.0.1:{server.server_port}")
