@@ -25,6 +25,7 @@ from labkit.errors import LabError
 from labkit.kubectl import kubectl
 from labkit.observability.events import SOURCES
 from labkit.observability.pages import notice_table
+from labkit.observability.series import instant
 from labkit.promotion import (
     Refusal,
     find_freight,
@@ -214,10 +215,16 @@ def test_prod(lab, defect):
         wait_for("PROD to run what it ran", lambda: running_versions(lab, prod), lambda found: found == before)
 
 
+def customers_failed(lab):
+    """Requests of PROD's customers that have failed since those who ask have begun."""
+    return instant(lab, 'sum(traffic_requests_total{environment="prod", outcome!="ok"}) or vector(0)')["value"].sum()
+
+
 def test_a_schema_change_in_four_freights(lab):
     """PROD runs the first release: what it needs, nothing may take away."""
-    began = datetime.now(UTC)
+    began, failed = datetime.now(UTC), customers_failed(lab)
     folder = run_notebooks(lab, ["12-schema-change"])
+    assert customers_failed(lab) == failed, "PROD's database was replaced, and customers have waited for it"
     contract, switch, backfill, expand = freight_table(lab)[:4]
     told = judgements(lab, "dev", began)
     assert told == [

@@ -21,7 +21,7 @@ import waitress
 from bottle import Bottle, HTTPError, HTTPResponse, request, response
 
 PEER_TIMEOUT = 5.0  # seconds another tier may take to answer
-PATIENCE = 5.0  # seconds in which a tier that is not there may come: one of a single pod is away while it is replaced
+PATIENCE = 10.0  # seconds in which a tier that is not there may come: one of a single pod is away while it is replaced
 PAUSE = 0.2  # seconds between two tries
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
 
