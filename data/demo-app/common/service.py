@@ -50,7 +50,7 @@ class PeerError(Exception):
         self.status = status
 
 
-class PeerAway(PeerError):
+class PeerAbsentError(PeerError):
     """Nobody was there to take the call, so it can be made again, whatever it asks for."""
 
     def __init__(self, message: str) -> None:
@@ -90,7 +90,7 @@ class Peer:
         while True:
             try:
                 return self._ask(call)
-            except PeerAway:
+            except PeerAbsentError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(PAUSE)
@@ -107,13 +107,13 @@ class Peer:
             except (ValueError, KeyError, TypeError):
                 text = f"{self.name} answered {error.code}"
             if error.code == 503:
-                raise PeerAway(text) from error
+                raise PeerAbsentError(text) from error
             # What the peer says about our request (4xx) is passed on; its own trouble (5xx) is a bad gateway.
             raise PeerError(text, error.code if error.code < 500 else 502) from error
         except (OSError, ValueError) as error:
             text = f"{self.name} at {self.url} cannot be reached: {error}"
             if isinstance(getattr(error, "reason", None), ConnectionRefusedError):
-                raise PeerAway(text) from error
+                raise PeerAbsentError(text) from error
             raise PeerError(text) from error
 
 
