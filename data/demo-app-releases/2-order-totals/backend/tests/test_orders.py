@@ -67,7 +67,7 @@ def test_an_unknown_order_is_404_through_both_tiers(backend):
 
 
 def test_without_the_database_the_backend_says_so_and_lives_on():
-    with running(create_service(Peer("database", "http://127.0.0.1:9")).app) as server:
+    with running(create_service(Peer("database", "http://127.0.0.1:9", patience=0)).app) as server:
         answer = server.get("/api/orders")
         assert answer.status == 503
         assert "database at http://127.0.0.1:9 cannot be reached" in answer.json["error"]

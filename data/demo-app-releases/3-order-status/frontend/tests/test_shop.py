@@ -75,7 +75,7 @@ def test_the_api_is_reached_through_the_frontend(shop):
 
 
 def test_without_the_backend_the_page_says_so():
-    with running(create_service(Peer("backend", "http://127.0.0.1:9"), "dev").app) as server:
+    with running(create_service(Peer("backend", "http://127.0.0.1:9", patience=0), "dev").app) as server:
         answer = server.get("/")
         assert answer.status == 503
         assert "The orders cannot be shown: backend at http://127.0.0.1:9 cannot be reached" in answer.text
