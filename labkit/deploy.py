@@ -5,7 +5,7 @@ from __future__ import annotations
 from labkit.config import PREVIEW, PREVIEW_PROJECT, PRODUCTION, Lab, Release
 from labkit.delivery.branches import Branch, Merge, merge_branch, versions_on
 from labkit.delivery.bugs import Bug, bug_table, merge_back, push_bug, push_hotfix
-from labkit.delivery.changes import Pushed, source_of_the_app
+from labkit.delivery.changes import Pushed, push_release, source_of_the_app
 from labkit.delivery.defects import push_defect, push_fix, pushed_defect
 from labkit.delivery.features import push_feature
 from labkit.delivery.releases import publish_release, wait_for_build
@@ -19,6 +19,7 @@ from labkit.promotion import (
     approve,
     ensure_promotion,
     find_freight,
+    find_stage,
     freight_table,
     stage_table,
     validate,
@@ -177,6 +178,33 @@ def promote_freight(lab: Lab, stage: str, freight: Freight, *, emergency: str = 
                 approve(lab, promotion)
         wait_for_stage(lab, stage, freight)
     return find_freight(lab, freight.name)
+
+
+def ensure_releases_apart(lab: Lab, tier: str = "frontend") -> StageTable:
+    """Have each environment run an older release than the one before it, as in a pipeline that is under way.
+
+    Where two run the same, the later one stays, and the earlier one gets a release.
+
+    Args:
+        lab: The lab, with something verified in every environment.
+        tier: What is released where a release is lacking.
+
+    Raises:
+        LabError: A release was not built, or a gate has held it.
+    """
+    dev, pre, prod = (find_stage(lab, environment.name).freight_name for environment in lab.environments)
+    if pre == prod:
+        if dev == pre:
+            dev = promote_freight(lab, "dev", _release(lab, tier)).name
+        pre = promote_freight(lab, "pre", find_freight(lab, dev)).name
+    if dev == pre:
+        promote_freight(lab, "dev", _release(lab, tier))
+    return stage_table(lab)
+
+
+def _release(lab: Lab, tier: str) -> Freight:
+    with step(f"Release {tier} again", expect=10):
+        return _freight_of(lab, push_release(lab, tier))
 
 
 def deploy_release(lab: Lab, release: Release) -> Freight:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import UTC, datetime
+
+import semver
 
 from labkit.checks.check import Mistake, expect, register
 from labkit.config import GITOPS_REPO, PROJECT, Lab
@@ -42,32 +45,68 @@ def _prod_refuses_unverified(lab: Lab) -> str:
     for promotion in promotion_table(lab, "prod"):
         if "pre" not in freight[promotion.freight_name].verified_in:
             raise Mistake(f"{promotion.promotion} was accepted, though its Freight is not verified in pre")
-    newest = dict(lab.releases[-1].versions)
-    if running_versions(lab, lab.environment("prod")) == newest:
-        raise Mistake(f"PROD runs {newest}")
-    return "no Promotion exists that takes unverified Freight to prod, and PROD runs what it ran"
+    running = running_versions(lab, lab.environment("prod"))
+    if not any(item.versions == running and "pre" in item.verified_in for item in freight.values()):
+        raise Mistake(f"PROD runs {running}")
+    return "no Promotion exists that takes unverified Freight to prod, and PROD runs what was verified in pre"
+
+
+@register("releases-apart", "promote to PRE what DEV runs, or have CI build a new release: `labkit get stages`")
+def _releases_apart(lab: Lab) -> str:
+    """By the Deployments of each cluster, as semantic versions of every tier."""
+    running = {item.name: running_versions(lab, item) for item in lab.environments}
+    for earlier, later in itertools.pairwise(running):
+        tiers = {tier: semver.compare(running[earlier][tier], version) for tier, version in running[later].items()}
+        if min(tiers.values()) < 0 or not any(tiers.values()):
+            raise AssertionError(f"{later} runs {running[later]}, and {earlier} before it {running[earlier]}")
+    return " > ".join(running) + ": each runs an older release than the one before it"
 
 
 @register("prod-not-moved", "nothing may reach PROD but by a merged pull request: `labkit get promotions --stage prod`")
 def _prod_not_moved(lab: Lab) -> str:
     """By the commits of PROD's branch, and by what runs in its cluster."""
-    oldest = dict(lab.releases[0].versions)
-    expect(running_versions(lab, lab.environment("prod")), oldest, "versions in PROD", else_wrong=True)
+    promotions = promotion_table(lab, "prod")
+    if promotions[0].phase == "Succeeded":
+        raise AssertionError(f"{promotions[0].promotion}, the newest Promotion of prod, has gone through")
+    _expect_prod(lab, next(row.freight_name for row in promotions if row.phase == "Succeeded"))
+    _expect_only_merges(lab)
+    return "PROD runs what it ran, and its branch holds merged pull requests only"
+
+
+def _expect_prod(lab: Lab, freight_name: str) -> None:
+    wanted = {item.name: item.versions for item in freight_table(lab)}[freight_name]
+    expect(running_versions(lab, lab.environment("prod")), wanted, "versions in PROD", else_wrong=True)
+
+
+def _expect_only_merges(lab: Lab) -> None:
     viewer, prod = gitea_as(lab, "viewer"), lab.destination("prod")
     pulls = viewer.pull_requests(repo_path(GITOPS_REPO), "closed")
     merged = {pull["merge_commit_sha"] for pull in pulls if pull["merged"]}
     head = viewer.branch_commit(repo_path(GITOPS_REPO), prod.branch)
     if head not in merged:
         raise Mistake(f"the head {head[:7]} of {prod.branch} is no merge of a pull request")
-    return "PROD runs what it ran, and its branch holds merged pull requests only"
 
 
 @register("prod-runs-candidate", "run notebook 10-promotion-in-depth, up to its third Promotion")
 def _prod_runs_candidate(lab: Lab) -> str:
-    """By the Deployments in PROD's cluster, where Kargo only wrote to Git."""
-    wanted = dict(lab.releases[1].versions)
-    expect(running_versions(lab, lab.environment("prod")), wanted, "versions in PROD")
-    return "PROD runs " + ", ".join(f"{tier} {version}" for tier, version in wanted.items())
+    """By the Deployments in the clusters of PRE and PROD, where Kargo only wrote to Git."""
+    candidate = running_versions(lab, lab.environment("pre"))
+    expect(running_versions(lab, lab.environment("prod")), candidate, "versions in PROD")
+    return "PROD runs the versions that PRE runs"
+
+
+@register("prod-as-before", "run notebook 10-promotion-in-depth to its rollback")
+def _prod_as_before(lab: Lab) -> str:
+    """By PROD's branch and what runs in its cluster; what it ran before, by the Promotions' own order."""
+    succeeded = [row for row in promotion_table(lab, "prod") if row.phase == "Succeeded"]
+    if len(succeeded) < 3:
+        raise AssertionError(f"only {len(succeeded)} Promotions of prod have gone through")
+    newest, undone, before = succeeded[:3]
+    expect(newest.rolled_back_from, undone.freight_name, "what the newest Promotion of prod has rolled back from")
+    expect(newest.freight_name, before.freight_name, "what the newest Promotion of prod went back to")
+    _expect_prod(lab, before.freight_name)
+    _expect_only_merges(lab)
+    return "PROD runs what it ran before, and its branch holds merged pull requests only"
 
 
 def _stopped_stages(lab: Lab) -> dict[str, list[str]]:

@@ -71,6 +71,11 @@ def push(lab: Lab, copy: WorkingCopy, tiers: Iterable[str], message: str) -> Pus
     return head(lab, copy)
 
 
+def push_release(lab: Lab, tier: str) -> Pushed:
+    """Push a new version of a tier with nothing new in it, to `main` of the demo app's repo, as the developer."""
+    return push(lab, source_of_the_app(lab), [tier], f"{tier}: release it again")
+
+
 def head(lab: Lab, copy: WorkingCopy) -> Pushed:
     """The commit that a working copy holds."""
     return Pushed(copy.head, {tier: str(version_of(copy, tier)) for tier in lab.tiers})

@@ -14,11 +14,11 @@ from labkit.paths import NOTEBOOKS
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 # What changes something, of all that notebooks can call; an order that is placed to look at it is not meant.
 CHANGES = {
-    *("acknowledge", "approve", "build_feature", "build_hotfix", "build_release", "create_clusters", "create_freight"),
-    *("down", "ensure_bug", "ensure_defect", "ensure_promotion", "fix_defect", "freeze", "hold", "install_argocd"),
-    *("install_kargo", "introduce_defect", "merge_hotfix", "preview_branch", "promote_freight", "reject"),
-    *("release_branch", "request_promotion", "rollback", "sync_application", "take_schema_step", "try_rollback"),
-    *("unfreeze", "unhold", "validate"),
+    *("acknowledge", "approve", "build_feature", "build_hotfix", "build_release", "create_clusters"),
+    *("create_freight", "down", "ensure_bug", "ensure_defect", "ensure_promotion", "ensure_releases_apart"),
+    *("fix_defect", "freeze", "hold", "install_argocd", "install_kargo", "introduce_defect", "merge_hotfix"),
+    *("preview_branch", "promote_freight", "reject", "release_branch", "request_promotion", "rollback"),
+    *("sync_application", "take_schema_step", "try_rollback", "unfreeze", "unhold", "validate"),
 }
 
 

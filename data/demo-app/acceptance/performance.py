@@ -95,14 +95,18 @@ def fill_a_page(tier: Tier) -> None:
             return
 
 
-def measure(tiers: Mapping[str, Tier], rounds: int, requests: int) -> dict[str, Measured]:
-    """Ask all sides in turn, in an order that changes."""
+def measure(tiers: Mapping[str, Tier], rounds: int, requests: int, enough_seconds: float) -> dict[str, Measured]:
+    """Ask all sides in turn, in an order that changes; after so many seconds no other round begins."""
     for tier in tiers.values():
         for _ in range(WARM_UP):
             tier.get(PATH)
     seconds: dict[str, list[tuple[float, ...]]] = {side: [] for side in tiers}
     failed = dict.fromkeys(tiers, 0)
-    for _ in range(rounds):
+    began = time.monotonic()
+    for number in range(rounds):
+        if number and time.monotonic() - began > enough_seconds:
+            print(f"{number} of {rounds} rounds took longer than {enough_seconds:.0f} s: they have to do")
+            break
         this_round: dict[str, list[float]] = {side: [] for side in tiers}
         for _ in range(requests):
             for side in random.sample(list(tiers), len(tiers)):
@@ -138,7 +142,12 @@ def main() -> int:
         print(f"PROD runs nothing at {tiers['baseline'].url}: the absolute limit is all that counts")
         del tiers["baseline"]
     fill_a_page(tiers["candidate"])
-    measured = measure(tiers, int(os.environ["ROUNDS"]), int(os.environ["REQUESTS_PER_ROUND"]))
+    measured = measure(
+        tiers,
+        int(os.environ["ROUNDS"]),
+        int(os.environ["REQUESTS_PER_ROUND"]),
+        float(os.environ["ENOUGH_SECONDS"]),
+    )
     for side, values in measured.items():
         figures = {
             "side": side,

@@ -1,5 +1,8 @@
+import time
+
 import pytest
-from performance import Criteria, Measured, judge, percentile
+from client import Answer
+from performance import Criteria, Measured, judge, measure, percentile
 
 CRITERIA = Criteria(p95_factor=2.0, p95_slack=0.005, p95_limit=1.0, error_margin=0.01)
 
@@ -43,3 +46,22 @@ def test_without_a_baseline_the_absolute_limit_counts():
 
 def test_no_baseline_lifts_the_absolute_limit():
     assert judge(measured(*[1.1] * 20), measured(*[1.0] * 20), CRITERIA) != []
+
+
+class SlowTier:
+    """Takes its time, and answers."""
+
+    def get(self, path):
+        time.sleep(0.02)
+        return Answer(200, "{}")
+
+
+def test_all_rounds_are_measured_where_there_is_time():
+    found = measure({"candidate": SlowTier()}, rounds=3, requests=2, enough_seconds=60)
+    assert [len(seconds) for seconds in found["candidate"].rounds] == [2, 2, 2]
+
+
+def test_what_is_slow_is_measured_in_fewer_rounds(capsys):
+    found = measure({"candidate": SlowTier()}, rounds=100, requests=2, enough_seconds=0.1)
+    assert 1 <= len(found["candidate"].rounds) < 100
+    assert "of 100 rounds took longer" in capsys.readouterr().out
