@@ -47,7 +47,7 @@ ROLLED_BACK_FROM = "lab.labkit.dev/rolled-back-from"
 
 @dataclass(frozen=True)
 class Environment:
-    """One of DEV, PRE and PROD: a cluster of its own with the seed's size."""
+    """One of DEV, PRE and PROD: a cluster of its own, with a size."""
 
     name: str
     colour: str

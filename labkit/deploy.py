@@ -1,4 +1,4 @@
-"""Bringing the demo app to the seed's versions, the honest way: build releases, promote each as far as it has come."""
+"""Bringing the demo app to its versions, the honest way: build releases, promote each as far as it has come."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def deploy_release(lab: Lab, release: Release) -> Freight:
 
 
 def deploy(lab: Lab) -> StageTable:
-    """Deploy all releases in order: afterwards the environments run the seed's versions."""
+    """Deploy all releases in order: afterwards the environments run the versions of `data/lab.yaml`."""
     for release in lab.releases:
         deploy_release(lab, release)
     return stage_table(lab)

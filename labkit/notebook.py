@@ -1,5 +1,7 @@
 """What the notebooks use: one flat set of names, so that a cell reads as what it does."""
 
+import pandas as pd
+
 from labkit.charts import pipeline_chart
 from labkit.checks import check, check_table
 from labkit.config import choose, load_lab
@@ -73,6 +75,9 @@ from labkit.scenarios.story import production_freight
 from labkit.services.argocd import sync_application
 from labkit.toolchain import find_tools
 from labkit.urls import lab_urls
+
+# What a log line says is read to its end.
+pd.set_option("display.max_colwidth", 160)
 
 __all__ = [
     "acknowledge",

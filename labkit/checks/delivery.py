@@ -42,7 +42,7 @@ def _versions(lab: Lab) -> str:
         f"{name} " + ", ".join(f"{tier} {version}" for tier, version in versions.items())
         for name, versions in sorted(seed_versions(lab).items())
     )
-    return f"every cluster runs the seed's versions: {table}"
+    return f"every cluster runs the versions of the table: {table}"
 
 
 def _release(number: int, stage: str) -> Callable[[Lab], str]:
@@ -185,7 +185,7 @@ def expect_built(lab: Lab, commit: str) -> None:
     expect(states, wanted, f"statuses of commit {commit[:7]}", else_wrong=failed)
 
 
-@register("verified", "run notebook 04-deploy-demo-app, or `labkit deploy`")
+@register("verified", "wait while one is Running; where nothing was deployed, run notebook 04-deploy-demo-app")
 def _verified(lab: Lab) -> str:
     """By the AnalysisRuns that measured, where the Stages say so of themselves."""
     runs = kube(lab, lab.control).list("argoproj.io/v1alpha1", "AnalysisRun", PROJECT)

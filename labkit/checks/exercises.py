@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from labkit.checks.check import Mistake, expect, register
@@ -80,7 +81,7 @@ def _hotfix_replaced(lab: Lab) -> str:
 
 @register(
     "exercise-two-regions",
-    "create a Stage prod-2 in demo-app beside prod: the same source, and its own place to deploy to",
+    "create a Stage prod-2 in demo-app beside prod: the same source, and a branch of its own, stage/prod-2",
     solution="""kubectl --context gitops-dev -n demo-app get stage prod -o yaml \\
   | sed 's/^  name: prod$/  name: prod-2/; s#stage/prod#stage/prod-2#; /authorized-stage/d' \\
   | kubectl --context gitops-dev create -f -""",
@@ -93,6 +94,6 @@ def _two_regions(lab: Lab) -> str:
     first, second = (stages[name]["spec"]["requestedFreight"] for name in (PRODUCTION, "prod-2"))
     taken, wanted = second[0]["sources"].get("stages"), first[0]["sources"]["stages"]
     expect(taken, wanted, "Stages that prod-2 takes Freight from", else_wrong=True)
-    if not stages["prod-2"]["spec"].get("promotionTemplate"):
-        raise Mistake("Stage prod-2 has no promotionTemplate: it would deploy nothing")
-    return "prod-2 takes the Freight that prod takes, and has steps of its own"
+    branches = set(re.findall(r"\bstage/[\w-]+", json.dumps(stages["prod-2"]["spec"].get("promotionTemplate"))))
+    expect(branches, {"stage/prod-2"}, "branches that the steps of prod-2 name", else_wrong=True)
+    return "prod-2 takes the Freight that prod takes, and writes to a branch of its own"

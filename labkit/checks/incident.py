@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from labkit.checks.check import Mistake, expect, register
+from labkit.checks.check import Mistake, as_text, expect, register
 from labkit.checks.delivery import versions_on_main, versions_that_answer
 from labkit.config import GITOPS_REPO, PROJECT, Lab
 from labkit.delivery.git import repo_path
@@ -40,7 +40,7 @@ def _rolled_back(lab: Lab) -> str:
     expect((merged["merged_by"] or {}).get("login"), rules().rollback_bot, "who merged the rollback")
     wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
     expect(running_versions(lab, lab.environment("prod")), wanted, "versions in PROD")
-    return f"error-rate was red for Freight {left.alias}; {rules().rollback_bot} took PROD back to {wanted}"
+    return f"error-rate was red for Freight {left.alias}; {rules().rollback_bot} took PROD back to {as_text(wanted)}"
 
 
 @register("one-version-everywhere", "promote the newest Freight through all Stages")
@@ -76,9 +76,9 @@ def _recovered(lab: Lab) -> str:
     """By what PROD's frontends have counted, where those who ask were asked; and by the alerts that fire."""
     counted = instant(lab, f"sum by (status) (increase({frontends_counter('prod')}[15s]))")
     statuses = zip(counted.get("status", []), counted["value"], strict=True)
-    answered = {status: round(number, 1) for status, number in statuses if number > 0}
+    answered = {status: max(1, round(number)) for status, number in statuses if number > 0}
     if not answered or any(status.startswith("5") for status in answered):
-        raise AssertionError(f"in the last 15 s PROD's frontends answered {answered or 'nothing'}")
+        raise AssertionError(f"in the last 15 s PROD's frontends answered {as_text(answered) or 'nothing'}")
     alerts = 'ALERTS{environment="prod", alertname=~"AppUnreachable|AppRequestsFail", alertstate="firing"}'
     expect(list(instant(lab, alerts).get("alertname", [])), [], "alerts of PROD about requests that fail")
-    return f"in the last 15 s PROD's frontends answered {answered}, and no alert says otherwise"
+    return f"in the last 15 s PROD's frontends answered {as_text(answered)}, and no alert says otherwise"

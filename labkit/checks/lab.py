@@ -48,7 +48,7 @@ def _clusters(lab: Lab) -> str:
         wanted = round(quantity(environment.disk) / GIB)
         expect(round(disk / GIB), wanted, f"GiB of disk of {environment.context}", else_wrong=True)
     sizes = ", ".join(f"{item.context} {item.cpu} CPU/{item.memory}/{item.disk}" for item in lab.environments)
-    return f"three API servers are ready, with the seed's sizes: {sizes}"
+    return f"three API servers are ready, in the sizes of this lab: {sizes}"
 
 
 @register("argocd", "run notebook 02-install-argocd, or `labkit setup`")
@@ -130,7 +130,9 @@ def _pipeline(lab: Lab) -> str:
     config = json.loads(kubectl(lab, f"{where} get projectconfig {PROJECT} -o json").output)
     policies = config["spec"]["promotionPolicies"]
     by_itself = [item["stageSelector"]["name"] for item in policies if item["autoPromotionEnabled"]]
-    expect(by_itself, ["dev"], "Stages that take Freight by themselves")
+    expect(
+        by_itself, ["dev"], "Stages that take Freight by themselves (one that is held does not: `labkit unhold dev`)"
+    )
     return "dev takes new Freight by itself, pre what is verified in dev or hotfix, prod what is verified in pre"
 
 

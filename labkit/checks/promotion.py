@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import semver
 
-from labkit.checks.check import Mistake, expect, register
+from labkit.checks.check import Mistake, as_text, expect, register
 from labkit.config import GITOPS_REPO, PROJECT, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import gitea_as
@@ -35,7 +35,7 @@ def _gate_held(lab: Lab) -> str:
     running = running_versions(lab, lab.environment("pre"))
     if running == left.versions:
         raise AssertionError(f"PRE still runs Freight {left.alias}")
-    return f"PRE refused Freight {left.alias}, went back, and runs {running}"
+    return f"PRE refused Freight {left.alias}, went back, and runs {as_text(running)}"
 
 
 @register("prod-refuses-unverified", "PROD must run Freight that was verified in PRE, and nothing else")
@@ -47,7 +47,7 @@ def _prod_refuses_unverified(lab: Lab) -> str:
             raise Mistake(f"{promotion.promotion} was accepted, though its Freight is not verified in pre")
     running = running_versions(lab, lab.environment("prod"))
     if not any(item.versions == running and "pre" in item.verified_in for item in freight.values()):
-        raise Mistake(f"PROD runs {running}")
+        raise Mistake(f"PROD runs {as_text(running)}")
     return "no Promotion exists that takes unverified Freight to prod, and PROD runs what was verified in pre"
 
 
@@ -179,4 +179,4 @@ def _prod_by_pull_request(lab: Lab) -> str:
         raise Mistake(f"{by} has asked for it and merged it")
     wanted = {item.name: item.versions for item in freight_table(lab)}[newest.freight_name]
     expect(running_versions(lab, prod.environment), wanted, "versions in PROD")
-    return f"{newest.requester} asked, {by} merged #{numbers[0]}, and PROD runs {wanted}"
+    return f"{newest.requester} asked, {by} merged #{numbers[0]}, and PROD runs {as_text(wanted)}"

@@ -350,7 +350,7 @@ def read_deployments(lab: Lab) -> tuple[Deployment, ...]:
             ),
         )
         for row in promotion_table(lab)
-        if row.done and row.seconds >= 0
+        if row.done and row.seconds is not None
     )
 
 

@@ -186,7 +186,7 @@ def promotion_events(promotions: Iterable[Promotion]) -> Iterator[Event]:
         detail = f"Freight {row.freight}" + (f": {row.reason}" if row.reason else "")
         yield Event(
             row.created,
-            row.finished if row.done and row.seconds >= 0 else None,
+            row.finished if row.done and row.seconds is not None else None,
             KARGO,
             row.stage,
             f"{what} {row.phase}",

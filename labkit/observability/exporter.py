@@ -133,7 +133,7 @@ def _of_promotions(lab: Lab, promotions: PromotionTable) -> Iterator[Metric]:
                 last.add_metric([name, phase], max(times))
         waiting.add_metric([name], sum(bool(row.pull_request) and not row.done for row in mine))
         rollbacks.add_metric([name], sum(bool(row.rolled_back_from) for row in mine))
-        seconds.add_metric([name], sum(row.seconds for row in mine if row.done))
+        seconds.add_metric([name], sum(row.seconds or 0 for row in mine if row.done))
     yield from (by_phase, waiting, rollbacks, seconds, last)
 
 

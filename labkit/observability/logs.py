@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,8 @@ _TIER = "app.kubernetes.io/name"
 _TIMEOUT = 60  # seconds: a log may have megabytes
 # How an API server says that a container has no log: it has not started, or its pod is gone meanwhile.
 _NO_LOG = (400, 404)
+# A frame of a Python traceback: file, line, function.
+_PLACE = re.compile(r'^ *File "(?:[^"]*/)?([^"/]+)", line (\d+), in (\S+)', re.MULTILINE)
 
 
 def app_logs(
@@ -81,8 +84,9 @@ def parse_lines(lines: Iterable[str], environment: str = "", tier: str = "", pod
 
     Returns:
         A row for each line. Columns: `time` (datetime64[ns, UTC]), `level`, `environment`, `tier`, `pod`, `message`,
-        `requestId` (object), `status` (Int64), `milliseconds` (float64) and `text` (object): the line as it was
-        written. What a line does not tell is empty; so is everything but its `text` in a line that is no JSON.
+        `requestId` (object), `status` (Int64), `milliseconds` (float64), `exception` (object): where it was raised and
+        what it says, and `text` (object): the line as it was written. What a line does not tell is empty; so is
+        everything but its `text` in a line that is no JSON.
     """
     texts = list(lines)
     told = [_told(text) for text in texts]
@@ -97,6 +101,7 @@ def parse_lines(lines: Iterable[str], environment: str = "", tier: str = "", pod
             "requestId": _words(_word(item.get("requestId")) for item in told),
             "status": pd.Series([_whole(item.get("status")) for item in told], dtype="Int64"),
             "milliseconds": pd.Series([_number(item.get("milliseconds")) for item in told], dtype="float64"),
+            "exception": _words(_raised(_word(item.get("exception"))) for item in told),
             "text": _words(texts),
         }
     )
@@ -159,6 +164,13 @@ def _words(words: Iterable[str]) -> pd.Series[Any]:
 
 def _word(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+def _raised(traceback: str) -> str:
+    """Of a traceback, the place where it was raised and what was: `orders.py:66 in order: KeyError: 'TAX_RATE'`."""
+    last = traceback.strip().rpartition("\n")[2]
+    places = _PLACE.findall(traceback)
+    return f"{places[-1][0]}:{places[-1][1]} in {places[-1][2]}: {last}" if places else last
 
 
 def _time(value: Any) -> Any:

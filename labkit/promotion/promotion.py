@@ -43,7 +43,7 @@ class Promotion(Record):
         commit: The commit that it pushed.
         pull_request: Number of the pull request it opened; 0 where it opened none.
         created: When it was asked for.
-        seconds: From request to end; -1 while it runs.
+        seconds: From request to end; nothing while it runs.
     """
 
     promotion: str
@@ -61,7 +61,7 @@ class Promotion(Record):
     commit: str
     pull_request: int
     created: datetime
-    seconds: float
+    seconds: float | None
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], aliases: Mapping[str, str]) -> Promotion:
@@ -94,12 +94,13 @@ class Promotion(Record):
             commit=_output(status, "push", "commit"),
             pull_request=_pull_request_number(status.get("state") or {}),
             created=created,
-            seconds=(time_of(finished) - created).total_seconds() if finished else -1,
+            seconds=(time_of(finished) - created).total_seconds() if finished else None,
         )
 
     @property
     def finished(self) -> datetime:
         """When it came to its end; only of one that has."""
+        assert self.seconds is not None, f"{self.promotion} runs"
         return self.created + timedelta(seconds=self.seconds)
 
     @property
@@ -225,7 +226,9 @@ class Refusal:
         )
 
 
-def try_promotion(lab: Lab, stage: str, freight: Freight, *, as_user: str = "") -> Promotion | Refusal:
+def try_promotion(
+    lab: Lab, stage: str, freight: Freight, *, as_user: str = "", emergency: str = ""
+) -> Promotion | Refusal:
     """Ask for a Promotion that may be refused.
 
     Args:
@@ -233,12 +236,13 @@ def try_promotion(lab: Lab, stage: str, freight: Freight, *, as_user: str = "") 
         stage: The Stage that is to take the Freight.
         freight: The Freight.
         as_user: Who asks; the lab's requester where nobody is named.
+        emergency: Why it may pass a freeze.
 
     Returns:
         The Promotion, or Kargo's refusal.
     """
     try:
-        return request_promotion(lab, stage, freight, as_user=as_user)
+        return request_promotion(lab, stage, freight, as_user=as_user, emergency=emergency)
     except LabError as error:
         return Refusal(stage, freight.alias, error.seen)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -130,7 +132,10 @@ def metric_table(lab: Lab, analysis_run: str, *, project: str = PROJECT) -> Metr
 
 
 def _short(text: str) -> str:
-    """An answer as far as people read it: Argo CD's is all that it knows of an Application."""
+    """An answer as far as people read it: of Argo CD's, which is all that it knows of an Application, its two words."""
+    with suppress(ValueError, TypeError, KeyError):
+        status = json.loads(text)
+        return f"{status['sync']['status']}, {status['health']['status']}"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 

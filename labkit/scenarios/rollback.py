@@ -32,7 +32,7 @@ from labkit.promotion import (
     wait_for_rollback,
 )
 from labkit.rules import rules
-from labkit.scenarios.story import Beginning, Fact, FactTable, Story
+from labkit.scenarios.story import Beginning, Fact, FactTable, Story, seconds_between
 from labkit.services.traffic import has_traffic
 
 DEFECT = "failing-names"
@@ -183,7 +183,12 @@ def incident_facts(
     return (
         Fact("detection time", _seconds(first, told), "s", f"first failed request → {ALERT} reached the pager"),
         Fact("time to restore", _seconds(first, last), "s", "first failed request → last failed request"),
-        Fact("rollback", undone.seconds, "s", "rollback-bot asked for the Promotion → the Promotion had ended"),
+        Fact(
+            "rollback",
+            seconds_between(undone.created, undone.finished),
+            "s",
+            "rollback-bot asked for the Promotion → the Promotion had ended",
+        ),
         Fact("requests failed", float(hits.sum()), "requests", "answered with 5xx, or not at all, in that time"),
         Fact("requests made", float(asked), "requests", "by PROD's people in that time"),
     )

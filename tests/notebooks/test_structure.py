@@ -109,6 +109,11 @@ def test_what_changes_something_is_something_that_notebooks_can_call() -> None:
     assert set(notebook.__all__) >= CHANGES
 
 
+def test_a_kubectl_command_asks_for_one_output(file: Path) -> None:
+    """Of several, kubectl shows the last."""
+    assert [command for command in commands(file) if command.count(" -o ") > 1] == []
+
+
 def test_it_holds_no_path_of_a_machine(file: Path) -> None:
     assert not re.search(r"(?<![\w.])/(home|root|Users|tmp|work|opt)/", file.read_text())
 

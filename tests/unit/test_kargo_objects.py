@@ -136,7 +136,7 @@ def test_a_stage_that_nobody_reconciled_yet_is_unknown():
         ("01", {"stage": "dev", "phase": "Succeeded", "step": "sync", "pull_request": 0, "done": True, "seconds": 3}),
         ("01", {"freight": "sullen-puma", "actor": "kubernetes:kwok-admin", "message": ""}),
         ("03", {"stage": "prod", "phase": "Running", "step": "wait-pr", "pull_request": 1, "done": False}),
-        ("03", {"seconds": -1}),
+        ("03", {"seconds": None}),
         ("04", {"phase": "Succeeded", "step": "sync", "pull_request": 1, "done": True, "seconds": 13}),
         ("08", {"phase": "Failed", "step": "wait-pr", "pull_request": 2, "done": True, "freight": ""}),
         ("08", {"message": 'step "wait-pr": pull request 2 was closed without being merged'}),
@@ -159,7 +159,7 @@ def test_a_promotion_that_failed_names_the_step_of_its_message():
 
 def test_a_promotion_in_the_queue_has_begun_no_step():
     waiting = _promotions("10")[1]
-    assert (waiting.step, waiting.done, waiting.seconds) == ("", False, -1)
+    assert (waiting.step, waiting.done, waiting.seconds) == ("", False, None)
 
 
 def test_a_promotion_that_was_just_created_is_pending():

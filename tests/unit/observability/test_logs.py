@@ -31,6 +31,7 @@ TYPES = {
     "requestId": "object",
     "status": "Int64",
     "milliseconds": "float64",
+    "exception": "object",
     "text": "object",
 }
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
@@ -278,3 +279,24 @@ def test_a_time_that_is_none_is_wrong_usage(pods, since):
 def test_the_command_line_is_quick_for_those_who_want_no_table():
     code = "import sys, labkit.cli; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/app/service.py", line 200, in observed
+    result = callback(*args, **kwargs)
+  File "/app/orders.py", line 66, in order
+    parcel = found["customer"].encode("ascii")
+UnicodeEncodeError: 'ascii' codec can't encode character"""
+
+
+@pytest.mark.parametrize(
+    ("exception", "shown"),
+    [
+        (TRACEBACK, "orders.py:66 in order: UnicodeEncodeError: 'ascii' codec can't encode character"),
+        ("KeyError: 'TAX_RATE'", "KeyError: 'TAX_RATE'"),
+        (None, ""),
+    ],
+)
+def test_of_an_exception_one_sees_where_it_was_raised(exception, shown):
+    (row,) = parse_lines([json.dumps({"message": "unexpected error", "exception": exception})]).itertuples()
+    assert row.exception == shown
