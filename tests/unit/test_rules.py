@@ -107,6 +107,7 @@ PROMOTION = Promotion(
     emergency="",
     rolled_back_from="",
     commit="c2",
+    opens_pull_request=False,
     pull_request=0,
     created=NOW - timedelta(minutes=2),
     seconds=5,
