@@ -21,6 +21,7 @@ def _stage(name, health="Healthy", verified="True", **changes):
     values = {
         "stage": name,
         "project": "demo-app",
+        "control_flow": False,
         "takes_from": (),
         "freight": f"freight-of-{name}" if VERSIONS.get(name) else "",
         "freight_name": "",

@@ -81,6 +81,7 @@ RULE = AutomaticRollback(stage="pre", after=("verification", "health"), settle_s
 STAGE = Stage(
     stage="pre",
     project="demo-app",
+    control_flow=False,
     takes_from=("dev",),
     freight="new-one",
     freight_name="f2",
