@@ -87,7 +87,7 @@ def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
                 x=rows.order,
                 y=[y] * len(rows),
                 mode="text",
-                text=[_within(room, tier, version or "–") for version in rows.version],
+                text=[_within(room, str(tier), version or "–") for version in rows.version],
                 textfont={"size": 13},
                 customdata=rows[["stage", "freight", "tier", "version"]],
                 hovertemplate="%{customdata[2]} <b>%{customdata[3]}</b><br>"
