@@ -12,6 +12,7 @@ from labkit.promotion import StageTable, stage_table
 from labkit.theme import NEUTRAL, themed
 
 _FRAME = {"Healthy": "solid", "Progressing": "dash", "Unhealthy": "dot", "Unknown": "dot"}
+_LINE = 56  # characters that all boxes together have room for in a line, in the narrowest figure: 760 pixels
 
 
 def pipeline_frame(lab: Lab, stages: StageTable) -> pd.DataFrame:
@@ -47,6 +48,7 @@ def pipeline_frame(lab: Lab, stages: StageTable) -> pd.DataFrame:
 def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
     """Stages from left to right with their versions; a solid frame is a healthy Stage, a tick a verified one.
 
+    A text that is wider than its box has two lines, and a long version is shortened; pointing at it shows all of it.
     An arrow leads to a Stage from the one beside it, where it takes Freight from there.
 
     Args:
@@ -77,6 +79,7 @@ def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
         figure.add_annotation(
             x=x, y=-0.12, showarrow=False, text=f"{first.health} · {tick}<br>{first.freight or 'no Freight yet'}"
         )
+    room = _LINE // max(1, len(stages))
     for position, (tier, rows) in enumerate(frame.groupby("tier", sort=False)):
         y = 0.8 - 0.3 * position
         figure.add_trace(
@@ -84,10 +87,11 @@ def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
                 x=rows.order,
                 y=[y] * len(rows),
                 mode="text",
-                text=[f"{tier} <b>{version or '–'}</b>" for version in rows.version],
-                textfont={"size": 15},
-                customdata=rows[["stage", "freight"]],
-                hovertemplate="%{text}<br>Stage %{customdata[0]}<br>Freight %{customdata[1]}<extra></extra>",
+                text=[_within(room, str(tier), version or "–") for version in rows.version],
+                textfont={"size": 13},
+                customdata=rows[["stage", "freight", "tier", "version"]],
+                hovertemplate="%{customdata[2]} <b>%{customdata[3]}</b><br>"
+                "Stage %{customdata[0]}<br>Freight %{customdata[1]}<extra></extra>",
                 showlegend=False,
             )
         )
@@ -104,6 +108,15 @@ def pipeline_figure(frame: pd.DataFrame) -> go.Figure:
         yaxis={"visible": False, "range": [-0.35, 1.3]},
         height=340,
     )
+
+
+def _within(room: int, tier: str, version: str) -> str:
+    if len(tier) + 1 + len(version) <= room:
+        return f"{tier} <b>{version}</b>"
+    # Both ends tell builds apart: the release it is of, and the commit it is from.
+    end = (room - 1) // 2
+    short = version if len(version) <= room else f"{version[: room - 1 - end]}…{version[-end:]}"
+    return f"{tier}<br><b>{short}</b>"
 
 
 def pipeline_chart(lab: Lab) -> go.Figure:

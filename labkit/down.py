@@ -65,7 +65,8 @@ def down(lab: Lab, *, purge: bool = False) -> None:
         for environment in lab.environments:
             (clusters.delete if purge else clusters.stop)(environment)
     if purge:
-        _delete(home.root)
+        with step(f"Delete the lab's folder, {home.root}"):
+            _delete(home.root)
 
 
 def _delete(folder: Path) -> None:

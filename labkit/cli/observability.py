@@ -68,6 +68,8 @@ def app_logs(environment: str, tier: str, level: str, since: int, request_id: st
         rows = found.astype(object).where(found.notna(), None).to_dict("records")
         click.echo(json.dumps(rows, indent=2, default=lambda time: time.isoformat()))
         return
+    if found.empty:
+        click.echo("There are no such lines", err=True)
     for row in found.itertuples():
         click.echo(f"{row.pod}  {row.text}")
 

@@ -95,9 +95,11 @@ def actions_of(pipeline: Pipeline, view: StageView) -> tuple[Action, ...]:
     """
     targets = [pipeline.view(name) for name in view.feeds]
     return (
-        *(_promote(view, target) for target in targets),
+        # A control-flow Stage takes no Promotion: Kargo refuses it.
+        *(_promote(view, target) for target in targets if not target.stage.control_flow),
         *_decide(view),
-        *(_diff(view, target) for target in targets),
+        # What is rendered is an environment's; another Stage has nothing to compare with.
+        *(_diff(view, target) for target in targets if target.main),
         *_sign_off(view),
         *_go_back(view),
         *_hold(view),

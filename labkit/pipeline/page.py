@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable
 
+from tornado.websocket import WebSocketClosedError
 from voila.app import Voila
 
 from labkit.config import Lab
@@ -14,6 +16,13 @@ from labkit.process import LOOPBACK, assert_ports_free
 
 _NOTEBOOK = DATA / "pipeline" / "board.ipynb"
 _TEMPLATE = DATA / "pipeline" / "page"
+_LOGS = ("asyncio", "tornado.application", "tornado.general")
+
+
+def worth_saying(record: logging.LogRecord) -> bool:
+    """Whether a line of the server's log is of use: not that a tab was closed, nor how two of its own limits differ."""
+    closed = record.exc_info is not None and isinstance(record.exc_info[1], WebSocketClosedError)
+    return not closed and not record.getMessage().startswith("The websocket_ping_timeout ")
 
 
 def serve_board(lab: Lab, port: int, *, ready: Callable[[str], None]) -> None:
@@ -44,6 +53,10 @@ def serve_board(lab: Lab, port: int, *, ready: Callable[[str], None]) -> None:
         tornado_settings={"disable_check_xsrf": True},
     )
     server.initialize([])
+    # A kernel warns of itself where what it says to its server is not encrypted.
+    server.config.KernelManager.transport_encryption = "auto"
+    for log in (server.log, *map(logging.getLogger, _LOGS)):
+        log.addFilter(worth_saying)
     server.template_paths.insert(0, str(_TEMPLATE))
     ready(f"http://{LOOPBACK}:{port}/?token={token}")
     server.start()

@@ -41,6 +41,7 @@ class Promotion(Record):
         emergency: Why it may pass a freeze, where somebody said so.
         rolled_back_from: Name of the Freight that it rolls back from, where it is a rollback.
         commit: The commit that it pushed.
+        opens_pull_request: Whether its steps open a pull request.
         pull_request: Number of the pull request it opened; 0 where it opened none.
         created: When it was asked for.
         seconds: From request to end; nothing while it runs.
@@ -59,6 +60,7 @@ class Promotion(Record):
     emergency: str
     rolled_back_from: str
     commit: str
+    opens_pull_request: bool
     pull_request: int
     created: datetime
     seconds: float | None
@@ -92,6 +94,7 @@ class Promotion(Record):
             emergency=annotations.get(EMERGENCY, ""),
             rolled_back_from=annotations.get(ROLLED_BACK_FROM, ""),
             commit=_output(status, "push", "commit"),
+            opens_pull_request=any(item.get("uses") == "git-open-pr" for item in spec.get("steps") or []),
             pull_request=_pull_request_number(status.get("state") or {}),
             created=created,
             seconds=(time_of(finished) - created).total_seconds() if finished else None,
@@ -283,7 +286,7 @@ def wait_for_promotion(
     def ready(now: Promotion) -> bool:
         return now.phase == "Succeeded" or (until_pull_request and now.pull_request > 0 and not now.done)
 
-    until = "open its pull request" if until_pull_request else "be through"
+    until = "open its pull request" if until_pull_request and promotion.opens_pull_request else "be through"
     return wait_for(
         f"Promotion {promotion.promotion} to {until}",
         lambda: get_promotion(lab, promotion.promotion),

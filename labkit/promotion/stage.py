@@ -27,6 +27,7 @@ class Stage(Record):
     Attributes:
         stage: Its name.
         project: Its Project (a namespace).
+        control_flow: Whether it has no promotion steps: it runs nothing, and passes Freight on by itself.
         takes_from: Upstream Stages, or the Warehouse where it takes Freight directly.
         freight: Alias of the Freight it runs.
         freight_name: Name of that Freight.
@@ -42,6 +43,7 @@ class Stage(Record):
 
     stage: str
     project: str
+    control_flow: bool
     takes_from: tuple[str, ...]
     freight: str
     freight_name: str
@@ -69,6 +71,7 @@ class Stage(Record):
         return cls(
             stage=manifest["metadata"]["name"],
             project=manifest["metadata"]["namespace"],
+            control_flow=not _steps(manifest["spec"]),
             takes_from=_takes_from(manifest["spec"]),
             freight=aliases.get(freight, ""),
             freight_name=freight,
@@ -104,6 +107,11 @@ def _application_health(status: Mapping[str, Any]) -> tuple[str, ...]:
     output = (status.get("health") or {}).get("output") or []
     seen = [application for check in output for application in check.get("applicationStatuses") or []]
     return tuple((application.get("health") or {}).get("status", "Unknown") for application in seen)
+
+
+def _steps(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    template = (spec.get("promotionTemplate") or {}).get("spec") or {}
+    return template.get("steps") or []
 
 
 def _takes_from(spec: Mapping[str, Any]) -> tuple[str, ...]:

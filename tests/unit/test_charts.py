@@ -1,5 +1,6 @@
 """The lab's charts, as functions of what they show."""
 
+import re
 from itertools import pairwise
 
 import pandas as pd
@@ -21,6 +22,7 @@ def _stage(name, health="Healthy", verified="True", **changes):
     values = {
         "stage": name,
         "project": "demo-app",
+        "control_flow": False,
         "takes_from": (),
         "freight": f"freight-of-{name}" if VERSIONS.get(name) else "",
         "freight_name": "",
@@ -111,6 +113,18 @@ def test_every_version_stands_there_as_text(frame):
         for tier, version in versions.items():
             assert sum(tier in text and version in text for text in texts) == 1, (tier, version)
     assert sum("–" in text for text in texts) == 3
+
+
+def test_no_text_is_wider_than_its_box_and_pointing_at_it_shows_all(lab):
+    long = "1.1.1-hotfix-unescaped-item-20c88f2.g26a1b2c"
+    stages = StageTable((*STAGES.rows, _stage("hotfix", versions={"frontend": long, "backend": "2.1.0"})))
+    figure = pipeline_figure(pipeline_frame(lab, stages))
+    lines = [re.sub("</?b>", "", line) for trace in figure.data for text in trace.text for line in text.split("<br>")]
+    assert max(map(len, lines)) == 14
+    assert "1.1.1-h…6a1b2c" in lines
+    assert "backend 2.1.0" in lines
+    assert long in figure.data[0].customdata[3]
+    assert "customdata[3]" in figure.data[0].hovertemplate
 
 
 def test_names_freight_health_and_verification_stand_there_as_text(frame):

@@ -1,14 +1,16 @@
 """What labkit reads from Kargo's objects, as a genuine Kargo v1.11.2 wrote them (tests/conformance/recordings)."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.config import load_lab
 from labkit.paths import REPO
-from labkit.promotion import Freight, Promotion, Stage
+from labkit.promotion import Freight, Promotion, Stage, wait_for_promotion
 from labkit.promotion.freight import time_of, versions_of
 
 RECORDINGS = REPO / "tests" / "conformance" / "recordings"
@@ -166,6 +168,20 @@ def test_a_promotion_that_was_just_created_is_pending():
     (manifest,) = _objects("02", "Promotion")
     promotion = Promotion.from_manifest({key: value for key, value in manifest.items() if key != "status"}, ALIASES)
     assert (promotion.phase, promotion.done, promotion.pull_request) == ("Pending", False, 0)
+
+
+def test_a_promotion_opens_a_pull_request_where_its_steps_say_so():
+    every = [promotion for number in range(1, 17) for promotion in _promotions(f"{number:02}")]
+    assert {promotion.stage for promotion in every if promotion.opens_pull_request} == {"prod"}
+    assert all(promotion.opens_pull_request for promotion in every if promotion.pull_request)
+
+
+@pytest.mark.parametrize(("opens", "until"), [(True, "open its pull request"), (False, "be through")])
+def test_what_is_waited_for_is_what_will_come(monkeypatch, opens, until):
+    promotion = replace(_promotions("02")[0], opens_pull_request=opens)
+    monkeypatch.setattr("labkit.promotion.promotion.wait_for", lambda what, *_, **__: what)
+    what = wait_for_promotion(load_lab(), promotion, until_pull_request=True)
+    assert what == f"Promotion {promotion.promotion} to {until}"
 
 
 def test_every_recorded_object_can_be_read():

@@ -81,6 +81,7 @@ RULE = AutomaticRollback(stage="pre", after=("verification", "health"), settle_s
 STAGE = Stage(
     stage="pre",
     project="demo-app",
+    control_flow=False,
     takes_from=("dev",),
     freight="new-one",
     freight_name="f2",
@@ -107,6 +108,7 @@ PROMOTION = Promotion(
     emergency="",
     rolled_back_from="",
     commit="c2",
+    opens_pull_request=False,
     pull_request=0,
     created=NOW - timedelta(minutes=2),
     seconds=5,

@@ -252,6 +252,13 @@ def test_the_command_shows_lines_with_their_pod(pods):
     assert done.output.split("\n")[:-1] == [f"frontend-1  {line(2)}", f"backend-1  {line(3)}"]
 
 
+def test_the_command_says_that_there_is_nothing_and_not_among_the_lines(pods):
+    pods.logs = {"backend-1": [line(1)]}
+    done = _run("prod", "--request-id", "unheard-of")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "There are no such lines\n")
+    assert json.loads(_run("prod", "--request-id", "unheard-of", "--output", "json").stdout) == []
+
+
 def test_the_command_speaks_json(pods):
     pods.logs = {"backend-1": [line(1, "error", "r1", status=500, milliseconds=1.5), "no JSON"]}
     rows = json.loads(_run("prod", "--output", "json").output)

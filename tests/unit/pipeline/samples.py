@@ -1,5 +1,6 @@
 """A pipeline as it could be: what the lab's dataclasses say of it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from labkit.config import load_lab
@@ -36,6 +37,7 @@ def stage(name, runs="", **changed):
     values = {
         "stage": name,
         "project": "demo-app-preview" if name == "preview" else "demo-app",
+        "control_flow": False,
         "takes_from": UPSTREAM[name],
         "freight": ALIASES.get(runs, ""),
         "freight_name": runs,
@@ -84,6 +86,7 @@ def promotion(name, stage, freight, phase="Succeeded", **changed):
         "emergency": "",
         "rolled_back_from": "",
         "commit": "",
+        "opens_pull_request": stage == "prod",
         "pull_request": 0,
         "created": NOW - timedelta(minutes=12),
         "seconds": 12.0 if phase in ("Succeeded", "Failed", "Errored", "Aborted") else -1,
@@ -129,6 +132,12 @@ def pipeline(*stages, lab=None, promotions=DONE, frozen=(), waiting_gates=None, 
         validations=validations,
         at=NOW,
     )
+
+
+def with_another(name, **changed) -> Pipeline:
+    """The seed's pipeline, and a Stage that somebody has made by hand behind dev."""
+    other = replace(stage("hotfix", **changed), stage=name, takes_from=("dev",))
+    return pipeline_of(load_lab(), [*SEED, other], FREIGHT, DONE, at=NOW)
 
 
 def validation(state="success"):

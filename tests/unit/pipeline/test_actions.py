@@ -5,7 +5,7 @@ import pytest
 from labkit.pipeline.actions import actions_of
 from labkit.rules import rules
 
-from .samples import DONE, WAITING, gates, pipeline, promotion, stage, validation
+from .samples import DONE, WAITING, gates, pipeline, promotion, stage, validation, with_another
 
 
 def _actions(shown, name):
@@ -29,6 +29,15 @@ def test_the_main_line_can_be_promoted_along():
         "hotfix": ["promote-hotfix-pre"],
         "preview": [],
     }
+
+
+def test_what_kargo_or_the_lab_would_always_refuse_is_not_offered():
+    offered = _actions(with_another("qa", control_flow=True), "dev").keys()
+    assert {"promote-dev-pre", "diff-dev-pre"} <= offered
+    assert not {"promote-dev-qa", "diff-dev-qa"} & offered
+    offered = _actions(with_another("canary"), "dev").keys()
+    assert "promote-dev-canary" in offered
+    assert "diff-dev-canary" not in offered
 
 
 def test_people_act_whom_the_rules_name():

@@ -1,13 +1,10 @@
 """What the board says of a Stage follows from what Kargo, Gitea and the lab's rules say of it."""
 
-from dataclasses import replace
 from datetime import timedelta
 
-from labkit.config import load_lab
-from labkit.pipeline import pipeline_of
 from labkit.pipeline.picture import card, feed, picture
 
-from .samples import DONE, EVENTS, FREIGHT, NOW, SEED, WAITING, freeze, gates, pipeline, promotion, stage, validation
+from .samples import DONE, EVENTS, NOW, WAITING, freeze, gates, pipeline, promotion, stage, validation, with_another
 
 
 def _card(given, name):
@@ -28,11 +25,17 @@ def test_stages_stand_in_the_order_of_the_main_line_and_the_others_apart():
 
 
 def test_a_stage_that_is_not_in_the_labs_plan_stands_apart():
-    by_hand = replace(stage("hotfix", "new"), stage="canary", takes_from=("dev",))
-    shown = pipeline_of(load_lab(), [*SEED, by_hand], FREIGHT, DONE, at=NOW)
+    shown = with_another("canary")
     assert [view.name for view in shown.views][3:] == ["canary", "hotfix", "preview"]
     assert shown.view("dev").feeds == ("pre", "canary")
     assert "CANARY" in _card(shown, "canary")
+
+
+def test_a_card_says_that_a_stage_only_passes_freight_on():
+    html = _card(with_another("qa", control_flow=True), "qa")
+    assert "control-flow Stage" in html
+    assert "no Freight yet" not in html
+    assert "control-flow" not in _card(pipeline(), "hotfix")
 
 
 def test_it_is_known_since_when_a_stage_runs_its_freight():
