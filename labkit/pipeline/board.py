@@ -97,13 +97,15 @@ class PipelineBoard:
 
     def _show(self) -> None:
         pipeline = self._pipeline
-        if list(self._cards) != [view.name for view in pipeline.views]:
+        actions = [action for view in pipeline.views for action in actions_of(pipeline, view)]
+        names, keys = [view.name for view in pipeline.views], [action.key for action in actions]
+        if list(self._cards) != names or list(self.buttons) != keys:
             self._lay_out()
         for view in pipeline.views:
             self._cards[view.name].value = card(view, pipeline.at)
-            for action in actions_of(pipeline, view):
-                self._actions[action.key] = action
-                self._show_button(action)
+        for action in actions:
+            self._actions[action.key] = action
+            self._show_button(action)
         self._feed.value = feed(self._events, colours_of(pipeline))
         if self._running and self._work:
             self._say_progress(self._running, self._work)

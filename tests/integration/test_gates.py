@@ -14,12 +14,13 @@ import pytest
 from _labkit import deployed, get, labkit, rollout_state
 from _labs import lab_of_its_own
 
+from labkit.checks import NotYet, check
 from labkit.config import SOURCE_REPO
 from labkit.delivery.ci import UNIT_TESTS
 from labkit.delivery.defects import defect_table
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import CI, gitea_as
-from labkit.deploy import fix_defect, introduce_defect, promote_freight
+from labkit.deploy import ensure_releases_apart, fix_defect, introduce_defect, promote_freight
 from labkit.down import lab_processes
 from labkit.errors import LabError
 from labkit.kubectl import kubectl
@@ -265,6 +266,18 @@ def test_prod_is_taken_back_from_what_only_its_customers_see_and_the_story_is_on
     shown = labkit(lab, "timeline", "--since", "10", "--output", "json").json
     assert {row["source"] for row in shown} == set(SOURCES)
     assert [row["time"] for row in shown] == sorted(row["time"] for row in shown)
+
+
+def test_releases_are_set_apart_where_a_story_has_left_the_same_one_everywhere(lab):
+    with pytest.raises(NotYet, match="releases-apart"):
+        check(lab, "releases-apart")
+    prod = rollout_state(lab, "prod")
+    ensure_releases_apart(lab)
+    assert check(lab, "releases-apart").found
+    assert rollout_state(lab, "prod") == prod
+    apart = [find_stage(lab, name).freight for name in ("dev", "pre", "prod")]
+    ensure_releases_apart(lab)
+    assert [find_stage(lab, name).freight for name in ("dev", "pre", "prod")] == apart
 
 
 def test_without_traffic_the_error_rate_is_inconclusive_and_not_passed(lab):
