@@ -60,10 +60,13 @@ def plain(shown: Any) -> str:
 
 
 class Record:
-    """A frozen dataclass that shows its fields one below the other."""
+    """A frozen dataclass that shows its fields one below the other, but those that only programs read."""
+
+    not_shown: ClassVar[frozenset[str]] = frozenset()
 
     def _lines(self) -> list[tuple[str, str]]:
-        named = [(item.name.replace("_", " "), _text(getattr(self, item.name))) for item in fields(self)]  # type: ignore[arg-type]
+        shown = [item.name for item in fields(self) if item.name not in self.not_shown]  # type: ignore[arg-type]
+        named = [(name.replace("_", " "), _text(getattr(self, name))) for name in shown]
         return [(name, text) for name, text in named if text]
 
     def as_json(self) -> dict[str, Any]:

@@ -88,9 +88,10 @@ class Diff(_Lines):
     def summary(self) -> str:
         """One line."""
         versions = ", ".join(f"{tier} {version}" for tier, version in self.versions.items())
+        objects = "1 object" if len(self.changes) == 1 else f"{len(self.changes)} objects"
         return (
             f"Freight {self.freight} ({versions}) in {self.stage}: "
-            f"{len(self.changes)} objects would change, {self.unchanged} stay as they are"
+            f"{objects} would change, {self.unchanged} stay as they are"
         )
 
     def as_json(self) -> dict[str, Any]:

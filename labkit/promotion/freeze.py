@@ -29,6 +29,8 @@ class Freeze(Record):
         verified: Names of the Freight that a rollback may still go to.
     """
 
+    not_shown = frozenset({"verified"})
+
     stage: str
     frozen: bool
     until: datetime | None

@@ -292,7 +292,7 @@ def wait_for_promotion(
         lambda: get_promotion(lab, promotion.promotion),
         ready,
         failed=lambda now: now.done and now.phase != "Succeeded",
-        describe=lambda now: f"{now.phase} at step {now.step or '-'} {now.message}".strip(),
+        describe=lambda now: " ".join(filter(None, (now.phase, now.step and f"at step {now.step}", now.message))),
         timeout=timeout or lab.limits.promotion_seconds,
         todo=f"`kubectl --context {lab.control.context} -n {PROJECT} describe promotion {promotion.promotion}`",
     )

@@ -29,6 +29,23 @@ class Berth(Record):
     hidden: str = ""
 
 
+@dataclass(frozen=True, repr=False)
+class Mooring(Record):
+    """A record with a field for programs."""
+
+    not_shown = frozenset({"number"})
+
+    name: str
+    number: int
+
+
+def test_a_record_keeps_to_itself_what_only_programs_read():
+    mooring = Mooring("north", 4711)
+    assert repr(mooring) == "name  north"
+    assert "4711" not in mooring._repr_html_()
+    assert mooring.as_json() == {"name": "north", "number": 4711}
+
+
 class BerthTable(Table[Berth]):
     """A table that leaves out a field."""
 
