@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -167,6 +168,19 @@ class ImageCache:
 def copy_root(image: LocalImage, into: Path) -> None:
     """A private copy of an image's files, which may be written to."""
     shutil.copytree(image.root, into, copy_function=_copy)
+
+
+def share_root(image: LocalImage, into: Path) -> None:
+    """An image's files in folders of one's own, for who has said that it will not write to them."""
+    shutil.copytree(image.root, into, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # The images may be on another file system, or on one without links.
+        shutil.copy(source, target)
 
 
 def _copy(source: str, target: str) -> None:

@@ -1,4 +1,4 @@
-"""A pod's private folder: its volumes, a copy of the image for each container, its logs, and what to remember."""
+"""A pod's private folder: its volumes, a root for each container, its logs, and what to remember."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from labkit.asynckube.objects import Obj
 from labkit.podrunner.environment import ConfigError, Sources
-from labkit.podrunner.images import LocalImage, copy_root
+from labkit.podrunner.images import LocalImage, copy_root, share_root
 
 
 class Sandbox:
@@ -86,7 +86,10 @@ class Sandbox:
                 _write_files(folder, source, sources.secret(source["secretName"], optional=optional), "secret")
 
     def prepare_root(self, container: Obj, image: LocalImage) -> Path:
-        """A fresh copy of the image for a container, with the volumes where they are mounted.
+        """A fresh root for a container: the image's files, with the volumes where they are mounted.
+
+        One whose file system is read-only shares the files with the image, and with all that run it; a copy takes
+        longer than the start of a program.
 
         Returns:
             The container's root.
@@ -94,7 +97,8 @@ class Sandbox:
         root = self.folder / "roots" / str(container["name"])
         if root.exists():
             shutil.rmtree(root)
-        copy_root(image, root)
+        read_only = (container.get("securityContext") or {}).get("readOnlyRootFilesystem", False)
+        (share_root if read_only else copy_root)(image, root)
         for mount in sorted(container.get("volumeMounts") or [], key=lambda item: str(item["mountPath"])):
             target = self.inside(root, mount["mountPath"])
             if target == root:

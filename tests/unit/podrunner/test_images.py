@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import LabError
 from labkit.podrunner.images import ImageCache, InvalidImageName, Reference, copy_root, parse_reference
+from labkit.podrunner.sandbox import Sandbox
 from labkit.process import PYTHON
 
 DIGEST = "sha256:" + "a" * 64
@@ -65,6 +66,27 @@ def test_an_image_is_unpacked_once_and_every_pod_has_its_own_copy(registry, tmp_
     (tmp_path / "pod-1" / "app" / "data").write_text("two")
     assert (tmp_path / "pod-2" / "app" / "data").read_text() == "one"
     assert (image.root / "app" / "data").read_text() == "one"
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_root_that_is_read_only_shares_its_files_and_no_other_does(registry, tmp_path, run, read_only):
+    registry.content.tags["1"] = registry.content.image([layer(file("app/main.py", "x = 1\n"))])["digest"]
+    image = run(ImageCache(tmp_path / "images", PYTHON).pull(registry.address("1")))
+    sandbox = Sandbox(tmp_path / "pod")
+    (sandbox.folder / "volumes" / "data").mkdir(parents=True)
+    container = {
+        "name": "app",
+        "volumeMounts": [{"name": "data", "mountPath": "/app/data"}],
+        "securityContext": {"readOnlyRootFilesystem": read_only},
+    }
+    for _ in range(2):  # a container that is started again has a fresh one
+        root = sandbox.prepare_root(container, image)
+        (root / "app" / "data" / "row").write_text("kept")
+        program, original = root / "app" / "main.py", image.root / "app" / "main.py"
+        assert program.samefile(original) == read_only
+        assert bool(program.stat().st_mode & 0o200) != read_only
+    assert (sandbox.folder / "volumes" / "data" / "row").read_text() == "kept"
+    assert original.read_text() == "x = 1\n"
 
 
 def test_an_image_that_leads_outside_leaves_nothing_behind(registry, tmp_path, run):
