@@ -148,8 +148,7 @@ def test_labkit_board_serves_it_as_a_page_and_ctrl_c_leaves_nothing(lab: Lab, br
     log = tmp_path / "board.log"
     url = f"http://127.0.0.1:{lab.port('board')}/"
     with served([*LABKIT, "board"], url, variables(lab), log) as server:
-        address = log.read_text().split()[0]
-        assert address.startswith(f"{url}?token=")
+        (address,) = (word for word in log.read_text().split() if word.startswith(f"{url}?token="))
         page = browser.new_page(viewport={"width": 1240, "height": 900})
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
