@@ -120,8 +120,6 @@ def test_the_boards_button_moves_a_version_from_dev_to_pre(lab: Lab, pre_is_behi
     assert promotion["spec"]["freight"] == pre_is_behind
     assert promotion["metadata"]["annotations"]["kargo.akuity.io/create-actor"] == "kubernetes:developer"
     expect(board.locator(".labkit-card").nth(1)).to_contain_text(find_stage(lab, "dev").freight)
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    board.screenshot(path=SCREENSHOTS / "board.png")
     opened.picture("board-in-jupyterlab")
     assert opened.troubles == []
 
@@ -157,6 +155,8 @@ def test_labkit_board_serves_it_as_a_page_and_ctrl_c_leaves_nothing(lab: Lab, br
         page.goto(address)
         board = page.locator(".labkit-board")
         expect(board.locator(".labkit-card")).to_have_count(5, timeout=60_000)
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        board.screenshot(path=SCREENSHOTS / "board.png")
         board.locator(".labkit-freeze-prod").click()
         board.get_by_label("Why").fill("the page is tried")
         page.screenshot(path=SCREENSHOTS / "board-asking.png")
