@@ -140,8 +140,21 @@ def _as(theirs, file, user):
 
 @pytest.fixture(scope="module")
 def before(theirs):
-    """What the clusters held before."""
-    return {name: theirs.everything(name) for name in ("dev", "pre", "prod")}
+    """What the clusters held before, once their controllers have added all that a new cluster and namespace get."""
+    looks = []
+
+    def look():
+        looks.append({name: theirs.everything(name) for name in ("dev", "pre", "prod")})
+        return looks[-1]
+
+    return wait_for(
+        "new clusters to have settled",
+        look,
+        lambda found: len(looks) > 5 and all(earlier == found for earlier in looks[-6:]),
+        describe=lambda found: ", ".join(f"{name}: {len(objects)} objects" for name, objects in found.items()),
+        interval=1,
+        timeout=120,
+    )
 
 
 @pytest.fixture
