@@ -27,6 +27,7 @@ from labkit.promotion import (
     wait_for_stage,
 )
 from labkit.rules import rules
+from labkit.tables import as_text
 
 # About how long a promotion with its gates takes; elsewhere 8 s.
 _PROMOTION_SECONDS = {"pre": 15, "prod": 45}
@@ -34,7 +35,7 @@ _PROMOTION_SECONDS = {"pre": 15, "prod": 45}
 
 def build_release(lab: Lab, release: Release) -> Freight:
     """Commit a release, have CI build it, and wait for its Freight; a release that has Freight is left alone."""
-    versions = ", ".join(f"{tier} {version}" for tier, version in release.versions.items())
+    versions = as_text(release.versions)
     for freight in freight_table(lab):
         if freight.versions == release.versions:
             return freight

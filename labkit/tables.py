@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
@@ -46,10 +46,15 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+        return as_text(value)
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     return str(value)
+
+
+def as_text(values: Mapping[str, object]) -> str:
+    """Names with what each has, as people write it: `frontend 1.0.0, backend 2.1.0`."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def plain(shown: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from labkit.config import Lab
@@ -145,11 +145,6 @@ def check(lab: Lab, name: str) -> Checked:
         raise NotYet(f"Not yet: {name}", seen=str(error), todo=hint) from error
     except LabError as error:
         raise NotYet(f"Not yet: {name} could not be looked at: {error.what}", seen=error.seen, todo=hint) from error
-
-
-def as_text(values: Mapping[str, object]) -> str:
-    """Names with what each has, as people write it: `frontend 1.0.0, backend 2.1.0`."""
-    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def expect(found: object, wanted: object, what: str, *, else_wrong: bool = False) -> None:

@@ -19,6 +19,7 @@ from labkit.delivery.gitea import gitea_as
 from labkit.kubectl import kubectl
 from labkit.services.pods import SERVICE_PORT, pods_proxy
 from labkit.status import running_versions
+from labkit.tables import as_text
 
 
 def seed_versions(lab: Lab) -> dict[str, dict[str, str]]:
@@ -38,10 +39,7 @@ def _versions(lab: Lab) -> str:
         for item in deployments:
             ready, replicas = (item.get("status") or {}).get("readyReplicas") or 0, item["spec"]["replicas"]
             expect(ready, replicas, f"ready pods of {item['metadata']['name']} in {environment.context}")
-    table = "; ".join(
-        f"{name} " + ", ".join(f"{tier} {version}" for tier, version in versions.items())
-        for name, versions in sorted(seed_versions(lab).items())
-    )
+    table = "; ".join(f"{name} " + as_text(versions) for name, versions in sorted(seed_versions(lab).items()))
     return f"every cluster runs the versions of the table: {table}"
 
 
@@ -54,7 +52,7 @@ def _release(number: int, stage: str) -> Callable[[Lab], str]:
             if sorted(image["tag"] for image in item["images"]) == sorted(versions.values()):
                 verified = (item.get("status") or {}).get("verifiedIn") or {}
                 expect(stage in verified, True, f"whether release {number} is verified in {stage}")
-                return f"{', '.join(f'{tier} {it}' for tier, it in versions.items())}: one Freight, verified in {stage}"
+                return f"{as_text(versions)}: one Freight, verified in {stage}"
         raise AssertionError(f"there is no Freight with {', '.join(versions.values())}")
 
     return _verified_in
@@ -72,7 +70,7 @@ def _newest(name: str) -> Callable[[Lab], str]:
         environment = lab.environment(name)
         on_main = versions_on_main(lab)
         expect(versions_that_answer(lab, environment), on_main, f"versions that answer in {environment.context}")
-        return f"{name} answers in main's versions: {', '.join(f'{tier} {it}' for tier, it in on_main.items())}"
+        return f"{name} answers in main's versions: {as_text(on_main)}"
 
     return _answers_as_main
 

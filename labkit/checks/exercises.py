@@ -10,6 +10,7 @@ from labkit.checks.check import Mistake, expect, register
 from labkit.config import PRODUCTION, PROJECT, Lab
 from labkit.kubectl import kubectl
 from labkit.status import running_versions
+from labkit.tables import as_text
 
 
 def _objects(lab: Lab, what: str) -> list[dict[str, Any]]:
@@ -76,7 +77,7 @@ def _hotfix_replaced(lab: Lab) -> str:
     running = running_versions(lab, lab.environment(PRODUCTION))
     builds = {tier: version for tier, version in running.items() if "-hotfix-" in version}
     expect(builds, {}, "hotfix builds in PROD")
-    return f"PROD runs releases only: {', '.join(f'{tier} {version}' for tier, version in running.items())}"
+    return f"PROD runs releases only: {as_text(running)}"
 
 
 @register(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from labkit.checks.check import Mistake, as_text, expect, register
+from labkit.checks.check import Mistake, expect, register
 from labkit.checks.delivery import versions_on_main, versions_that_answer
 from labkit.config import GITOPS_REPO, PROJECT, Lab
 from labkit.delivery.git import repo_path
@@ -16,6 +16,7 @@ from labkit.observability.series import instant
 from labkit.promotion import freight_table, promotion_table
 from labkit.rules import rules
 from labkit.status import running_versions
+from labkit.tables import as_text
 
 
 @register("rolled-back", "promote a defect that only PROD shows, and wait for its gate")
@@ -49,7 +50,7 @@ def _one_version_everywhere(lab: Lab) -> str:
     on_main = versions_on_main(lab)
     for environment in lab.environments:
         expect(versions_that_answer(lab, environment), on_main, f"versions that answer in {environment.context}")
-    return "every environment answers in main's versions: " + ", ".join(f"{t} {v}" for t, v in on_main.items())
+    return "every environment answers in main's versions: " + as_text(on_main)
 
 
 @register("incident-recorded", "`labkit logs promotion-guard` says what was recorded")

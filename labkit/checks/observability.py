@@ -19,6 +19,7 @@ from labkit.paths import DATA
 from labkit.services.alerting import alertmanager_url
 from labkit.services.argocd import ArgoCD
 from labkit.services.prometheus import prometheus_url
+from labkit.tables import as_text
 
 
 @register(
@@ -139,7 +140,7 @@ def _undrifted(lab: Lab) -> str:
     items = json.loads(kubectl(lab, f"kubectl --context {context} -n {NAMESPACE} get deployments -o json").output)
     ready = {item["metadata"]["name"]: item["status"].get("readyReplicas", 0) for item in items["items"]}
     expect(ready, {tier: wanted for tier, (wanted, _) in replicas.items()}, "pods that are Ready in PROD")
-    return f"PROD runs what Git says: {', '.join(f'{tier} {number}' for tier, number in ready.items())}"
+    return f"PROD runs what Git says: {as_text(ready)}"
 
 
 def _compared(lab: Lab, environment: str) -> tuple[str, dict[str, tuple[int, int]]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import semver
 
-from labkit.checks.check import Mistake, as_text, expect, register
+from labkit.checks.check import Mistake, expect, register
 from labkit.config import GITOPS_REPO, PROJECT, Lab
 from labkit.delivery.git import repo_path
 from labkit.delivery.gitea import gitea_as
@@ -16,6 +16,7 @@ from labkit.kubectl import kubectl
 from labkit.promotion import freight_table, promotion_table
 from labkit.rules import GATES
 from labkit.status import running_versions
+from labkit.tables import as_text
 
 
 @register("gate-held", "introduce slow-query, wait for DEV, and promote it to PRE")

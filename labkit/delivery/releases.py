@@ -8,6 +8,7 @@ from labkit.config import SOURCE_REPO, Lab, Release
 from labkit.delivery.git import repo_path, working_copy
 from labkit.delivery.gitea import ADMIN, gitea_as
 from labkit.paths import DATA
+from labkit.tables import as_text
 from labkit.wait import wait_for
 
 AUTHOR = "developer"
@@ -26,7 +27,7 @@ def publish_release(lab: Lab, release: Release) -> str:
     number = lab.releases.index(release)
     copy = working_copy(lab, SOURCE_REPO, AUTHOR)
     copy.write(_files(DATA / "demo-app") if number == 0 else _files(_overlay(number)))
-    versions = ", ".join(f"{tier} {version}" for tier, version in release.versions.items())
+    versions = as_text(release.versions)
     return copy.commit_and_push(f"Release {versions}")
 
 
@@ -57,7 +58,7 @@ def wait_for_build(lab: Lab, commit: str) -> dict[str, str]:
         lambda: gitea.commit_statuses(repo, commit),
         lambda states: {"ci/unit-tests", "ci/build"} <= set(states) and set(states.values()) == {"success"},
         failed=lambda states: bool({"failure", "error"} & set(states.values())),
-        describe=lambda states: ", ".join(f"{name} {state}" for name, state in states.items()) or "no status yet",
+        describe=lambda states: as_text(states) or "no status yet",
         timeout=lab.limits.build_seconds,
         todo=f"see {lab.gitea_url}/{repo}/commit/{commit} and `labkit logs ci`",
     )

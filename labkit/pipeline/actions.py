@@ -26,6 +26,7 @@ from labkit.promotion import (
     validate,
 )
 from labkit.rules import VALIDATED, rules
+from labkit.tables import as_text
 
 Answers = Mapping[str, str]
 
@@ -265,4 +266,4 @@ def _freight(view: StageView) -> str:
 
 
 def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{tier} {version}" for tier, version in versions.items())
+    return as_text(versions)

@@ -20,6 +20,7 @@ from labkit.progress import step
 from labkit.promotion.freight import REVISION, Freight, find_freight, versions_of
 from labkit.promotion.promotion import freight_to_promote
 from labkit.services.kargo import KARGO_API
+from labkit.tables import as_text
 from labkit.templates import read_manifests
 
 ARGOCD_MANAGER = "argocd-controller"
@@ -87,7 +88,7 @@ class Diff(_Lines):
     @property
     def summary(self) -> str:
         """One line."""
-        versions = ", ".join(f"{tier} {version}" for tier, version in self.versions.items())
+        versions = as_text(self.versions)
         objects = "1 object" if len(self.changes) == 1 else f"{len(self.changes)} objects"
         return (
             f"Freight {self.freight} ({versions}) in {self.stage}: "

@@ -14,7 +14,7 @@ from labkit.errors import LabError, UsageError
 from labkit.promotion.refresh import refresh
 from labkit.rules import rules
 from labkit.services.kargo import KARGO_API
-from labkit.tables import Record, Table
+from labkit.tables import Record, Table, as_text
 from labkit.wait import wait_for
 
 # The annotation by which an image says what it was built from.
@@ -140,7 +140,7 @@ def wait_for_freight(lab: Lab, versions: Mapping[str, str], *, project: str = PR
     if found is None:
         refresh_warehouse(lab, project=project)
         found = wait_for(
-            f"Freight of {', '.join(f'{tier} {version}' for tier, version in versions.items())}",
+            f"Freight of {as_text(versions)}",
             matching,
             timeout=timeout,
             todo=f"`kubectl --context {lab.control.context} -n {project} describe warehouse {project}`",

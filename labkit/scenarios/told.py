@@ -15,7 +15,7 @@ from labkit.scenarios.feature import feature_facts
 from labkit.scenarios.hotfix import hotfix_commit, hotfix_facts
 from labkit.scenarios.rollback import rollback_facts
 from labkit.scenarios.story import FactTable
-from labkit.tables import Table
+from labkit.tables import Table, as_text
 
 NEWEST = 3
 
@@ -76,7 +76,7 @@ def _hotfixes(lab: Lab, newest: int) -> Iterator[Told]:
     taken = dict.fromkeys(row.freight_name for row in promotion_table(lab, HOTFIX) if row.phase == "Succeeded")
     fixes = [freight[name] for name in taken if name in freight and hotfix_commit(freight[name])]
     for fix in fixes[:newest]:
-        about = f"Freight {fix.alias}: {', '.join(f'{tier} {version}' for tier, version in fix.versions.items())}"
+        about = f"Freight {fix.alias}: {as_text(fix.versions)}"
         yield Told("hotfix", about, commit_time(lab, hotfix_commit(fix)), hotfix_facts(lab, fix))
 
 

@@ -89,7 +89,7 @@ def promotion(name, stage, freight, phase="Succeeded", **changed):
         "opens_pull_request": stage == "prod",
         "pull_request": 0,
         "created": NOW - timedelta(minutes=12),
-        "seconds": 12.0 if phase in ("Succeeded", "Failed", "Errored", "Aborted") else -1,
+        "seconds": 12.0 if phase in ("Succeeded", "Failed", "Errored", "Aborted") else None,
     }
     return Promotion(**{**values, **changed})
 
